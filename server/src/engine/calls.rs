@@ -1,0 +1,384 @@
+//! What callers bring to the engine and what they get: plain data, free of protobuf and of SQL.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{
+    Attempt, CancelReason, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order, Payload, RefPolicy, Run,
+    ServedCommand, SessionId, Spec, State, Time, View,
+};
+use crate::store::LeasedJob;
+
+/// A job to enqueue; checked by the caller of the engine.
+#[derive(Clone, Debug)]
+pub struct EnqueueCall {
+    /// What was asked for; `run_after` is absolute already.
+    pub spec: Spec,
+    /// The request.
+    pub request: Payload,
+    /// What to do when the ref id is taken.
+    pub ref_policy: RefPolicy,
+    /// `delay` of the options; the engine turns it into `run_after` by the database's clock.
+    pub delay: Option<Duration>,
+}
+
+/// The answer to an enqueue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnqueueAnswer {
+    /// The job.
+    pub job: JobId,
+    /// Its ref id.
+    pub ref_id: String,
+    /// Whether this call stored it.
+    pub created: bool,
+    /// How it stands.
+    pub state: State,
+}
+
+/// How a caller names a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobKey {
+    /// By id.
+    Id(JobId),
+    /// By ref id.
+    Ref(String),
+}
+
+/// A page of jobs that is asked for.
+#[derive(Clone, Debug)]
+pub struct ListCall {
+    /// Which jobs.
+    pub filter: Filter,
+    /// In which order.
+    pub order: Order,
+    /// Only those of this month of creation.
+    pub month: Option<Month>,
+    /// Jobs at most.
+    pub page_size: usize,
+    /// The token of the page before; empty for the first page.
+    pub page_token: String,
+}
+
+/// A page, with the token of the next one; empty when there is none.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// The token of the next page; empty when there is none.
+    pub next: String,
+}
+
+/// A page of log lines that is asked for.
+#[derive(Clone, Debug)]
+pub struct LogsCall {
+    /// The job.
+    pub job: JobId,
+    /// Only lines of this run; none for all.
+    pub run: Option<Run>,
+    /// Only lines of this attempt's epoch; none for all.
+    pub epoch: Option<Epoch>,
+    /// Only lines after this sequence, within that epoch.
+    pub after_sequence: i64,
+    /// At least this bad.
+    pub level: Level,
+    /// Lines at most.
+    pub page_size: usize,
+    /// The token of the page before; empty for the first page.
+    pub page_token: String,
+}
+
+/// A cancel request.
+#[derive(Clone, Debug)]
+pub struct CancelCall {
+    /// The job.
+    pub job: JobKey,
+    /// Why, in words.
+    pub text: String,
+    /// The kind of reason.
+    pub reason: CancelReason,
+    /// What a running handler has to end by itself.
+    pub grace: Duration,
+}
+
+/// What came of a cancel request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelResult {
+    /// It will never start.
+    Cancelled,
+    /// Its worker process will be told.
+    Requested,
+    /// It had ended before.
+    AlreadyFinished,
+}
+
+/// A worker process that registers.
+#[derive(Clone, Debug)]
+pub struct RegisterCall {
+    /// Its name.
+    pub name: String,
+    /// Fresh for each start.
+    pub instance_id: String,
+    /// What it serves.
+    pub commands: Vec<ServedCommand>,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// Labels for people.
+    pub labels: BTreeMap<String, String>,
+    /// Jobs it runs at once.
+    pub slots: i32,
+    /// The lease time it wishes for, within the limits.
+    pub lease_time: Duration,
+}
+
+/// A claim.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimCall {
+    /// The session.
+    pub session: SessionId,
+    /// The loop.
+    pub claim_loop: i32,
+    /// The call's number in its loop.
+    pub sequence: i64,
+    /// The highest answer that brought jobs and arrived.
+    pub ack_sequence: i64,
+    /// Jobs at most.
+    pub max_jobs: usize,
+    /// How long to wait for one.
+    pub wait: Duration,
+}
+
+/// The jobs of a claim, with the time by the clock that their leases count from.
+#[derive(Clone, Debug)]
+pub struct ClaimAnswer {
+    /// The jobs.
+    pub jobs: Vec<LeasedJob>,
+    /// The database's time when this was answered.
+    pub now: Time,
+}
+
+/// One message of a worker process, in the order in which its parts are taken.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Log lines.
+    pub logs: Vec<LogsReport>,
+    /// Checkpoints.
+    pub checkpoints: Vec<CheckpointReport>,
+    /// Progress.
+    pub progress: Vec<ProgressReport>,
+    /// Claim answers that arrived: (loop, sequence).
+    pub received: Vec<(i32, i64)>,
+    /// Ends of attempts.
+    pub outcomes: Vec<OutcomeReport>,
+    /// A sign of life with the inventory.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// Log lines of one lease.
+#[derive(Clone, Debug)]
+pub struct LogsReport {
+    /// The lease.
+    pub fence: Fence,
+    /// The line before the first of these.
+    pub from_sequence: i64,
+    /// The lines: how long ago, how bad, text, fields as a JSON object.
+    pub lines: Vec<(Duration, Level, String, String)>,
+    /// What they cost of the log credit.
+    pub bytes: i64,
+}
+
+/// A checkpoint of one lease.
+#[derive(Clone, Debug)]
+pub struct CheckpointReport {
+    /// The lease.
+    pub fence: Fence,
+    /// Its number within the run.
+    pub sequence: i64,
+    /// What the next attempt gets.
+    pub payload: Payload,
+    /// What it costs of the log credit.
+    pub bytes: i64,
+}
+
+/// Progress of one lease.
+#[derive(Clone, Debug)]
+pub struct ProgressReport {
+    /// The lease.
+    pub fence: Fence,
+    /// From 0 to 1; none: as before.
+    pub progress: Option<f64>,
+    /// The status line; none: as before.
+    pub status: Option<String>,
+}
+
+/// The end of one attempt.
+#[derive(Clone, Debug)]
+pub struct OutcomeReport {
+    /// The lease.
+    pub fence: Fence,
+    /// Stored with or after the log lines up to here.
+    pub log_sequence: i64,
+    /// How it ended.
+    pub ended: Ended,
+    /// The result of a completed attempt.
+    pub result: Payload,
+}
+
+/// A sign of life with everything that the worker process holds.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat {
+    /// Its number.
+    pub beat: i64,
+    /// How far each claim loop is.
+    pub loops: Vec<LoopReport>,
+    /// Every lease held.
+    pub leases: Vec<Fence>,
+}
+
+/// How far a claim loop is.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopReport {
+    /// The loop.
+    pub claim_loop: i32,
+    /// The highest sequence whose answer arrived.
+    pub received: i64,
+    /// The highest sequence sent.
+    pub sent: i64,
+    /// Whether its answer may still come.
+    pub sent_open: bool,
+}
+
+/// What goes down to a worker process.
+#[derive(Clone, Debug)]
+pub enum Down {
+    /// A heartbeat was taken.
+    Beat {
+        /// Its number.
+        beat: i64,
+        /// How long the leases hold from when it was sent.
+        lease_time: Duration,
+    },
+    /// What of a lease is stored now.
+    Ack(Ack),
+    /// More bytes of logs and checkpoints may be sent.
+    Credit(i64),
+    /// A lease is no longer held.
+    LeaseLost {
+        /// The lease.
+        fence: Fence,
+        /// Why.
+        reason: String,
+    },
+    /// A handler is to stop.
+    Cancel {
+        /// The lease.
+        fence: Fence,
+        /// Why.
+        reason: String,
+        /// How long it may take.
+        grace: Duration,
+    },
+    /// The worker process is to end what it holds and claim nothing more.
+    Drain {
+        /// Why.
+        reason: String,
+        /// How long its jobs may still take.
+        grace: Duration,
+    },
+    /// The session is over. Nothing follows but acknowledgements.
+    SessionLost,
+}
+
+/// What of a lease is stored, as far as this says.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// The lease.
+    pub fence: Fence,
+    /// Its outcome is stored, and the job stands so.
+    pub outcome: Option<State>,
+    /// Log lines are stored up to this sequence.
+    pub log_sequence: Option<i64>,
+    /// Checkpoints are stored up to this sequence.
+    pub checkpoint_sequence: Option<i64>,
+    /// Why something was refused.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a report about a lease was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The lease is no longer held.
+    LeaseLost,
+    /// Log lines are missing before these.
+    LogGap,
+    /// It cannot be stored now.
+    Unavailable,
+    /// More than is allowed was sent.
+    Exhausted,
+}
+
+/// A watch over one job.
+#[derive(Clone, Debug)]
+pub struct WatchCall {
+    /// The job.
+    pub job: JobKey,
+    /// The token of the last event that arrived; empty from the start.
+    pub resume_token: String,
+    /// Whether log lines are wanted.
+    pub logs: bool,
+}
+
+/// One event of a watch over one job, with the token to resume after it.
+#[derive(Clone, Debug)]
+pub struct WatchEvent {
+    /// The token.
+    pub token: String,
+    /// The database's time.
+    pub now: Time,
+    /// What happened.
+    pub what: WatchWhat,
+}
+
+/// What a watch over one job tells.
+#[derive(Clone, Debug)]
+pub enum WatchWhat {
+    /// The whole job: the first event, and the last one, which shows the outcome.
+    Snapshot(Box<View>),
+    /// State, run or attempt changed.
+    State(Box<View>),
+    /// Progress or status changed.
+    Progress(Box<View>),
+    /// Log lines, in order.
+    Logs(Vec<LogLine>),
+}
+
+/// One event of a watch over many jobs, with the token to resume after it.
+#[derive(Clone, Debug)]
+pub struct WatchManyEvent {
+    /// The token.
+    pub token: String,
+    /// The database's time.
+    pub now: Time,
+    /// What happened.
+    pub what: WatchManyWhat,
+}
+
+/// What a watch over many jobs tells.
+#[derive(Clone, Debug)]
+pub enum WatchManyWhat {
+    /// A job that matches, as it is now.
+    Job(Box<View>),
+    /// The initial set is complete.
+    Synced {
+        /// How many jobs it had.
+        count: usize,
+        /// Whether older ones were left out.
+        truncated: bool,
+    },
+}
+
+/// A job with its attempts.
+#[derive(Clone, Debug)]
+pub struct Attempts {
+    /// Oldest first.
+    pub attempts: Vec<Attempt>,
+}

@@ -1,0 +1,126 @@
+//! Cancel and requeue: what operators and clients do to a job from outside. They are never fenced, they act on state.
+
+use std::sync::Arc;
+
+use super::unit::unit;
+use super::{CancelCall, CancelResult, Core, Down, Engine, Error, JobKey, Result};
+use crate::model::{CancelMark, Ended, Fence, JobId, Payload, Run, SessionId, View};
+use crate::store::{CancelAnswer, CancelOrder, Finish, OnLocked, Payloads, RequeueAnswer};
+
+impl Engine {
+    /// Cancels a job: at once while it waits, through its handler while it runs.
+    pub async fn cancel(&self, call: CancelCall) -> Result<(CancelResult, View)> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            let job = core.id_of(&call.job).await?;
+            let order =
+                CancelOrder { job, reason: call.reason, text: call.text, grace: call.grace, only_waiting: false };
+            let result = match core.store.cancel(&order).await? {
+                CancelAnswer::Cancelled => CancelResult::Cancelled,
+                CancelAnswer::Requested(mark) => {
+                    core.tell_cancels(vec![mark]).await?;
+                    CancelResult::Requested
+                }
+                CancelAnswer::Ended(_) => CancelResult::AlreadyFinished,
+                CancelAnswer::Running => return Err(Error::Internal("a cancel of any job found a running one".into())),
+                CancelAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
+            };
+            core.hub.changed([job]);
+            Ok((result, core.view(job).await?))
+        })
+        .await
+    }
+
+    /// Starts a new run of a failed or cancelled job; says whether this call did, or one before it.
+    pub async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<(View, bool)> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            let created = match core.store.requeue(job, run).await? {
+                RequeueAnswer::Requeued(_) => true,
+                RequeueAnswer::Repeated(_) => false,
+                RequeueAnswer::Refused(state) => {
+                    let message = format!("job {job} is {state:?}: only a failed or cancelled job can be requeued");
+                    return Err(Error::WrongState { state, message });
+                }
+                RequeueAnswer::NoSuchRun(latest) => {
+                    return Err(Error::invalid("run", format!("is not a run of job {job}, whose latest is {latest}")));
+                }
+                RequeueAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
+            };
+            let view = core.view(job).await?;
+            core.room.look_again();
+            core.hub.changed([job]);
+            Ok((view, created))
+        })
+        .await
+    }
+
+    /// Passes on the cancel requests of running jobs to the worker processes attached here.
+    pub async fn poll_cancels(&self) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            let marks = core.store.cancel_marks().await?;
+            core.tell_cancels(marks).await
+        })
+        .await
+    }
+}
+
+impl Core {
+    async fn tell_cancels(&self, mut marks: Vec<CancelMark>) -> Result<()> {
+        marks.retain(|mark| self.hub.should_tell(mark.job, mark.epoch));
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let jobs: Vec<JobId> = marks.iter().map(|mark| mark.job).collect();
+        let now = self.clock.now();
+        for view in self.store.views(&jobs, Payloads::LeftOut).await? {
+            let Some(lease) = view.lease() else { continue };
+            let Some(mark) = marks.iter().find(|mark| mark.job == view.job.id) else { continue };
+            let down =
+                Down::Cancel { fence: lease.fence, reason: mark.text.clone(), grace: mark.force_time.since(now) };
+            if self.tell(lease.session, down) {
+                self.hub.told(mark.job, mark.epoch);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, session: SessionId, down: Down) -> bool {
+        self.sessions.get(session).is_some_and(|link| link.tell(down))
+    }
+
+    /// Ends a session and releases what it holds.
+    pub(crate) async fn end(&self, session: SessionId) -> Result<i32> {
+        self.store.end_session(session).await?;
+        if let Some(link) = self.sessions.get(session) {
+            link.mark_lost();
+        }
+        let held: Vec<Fence> =
+            self.store.leases(session, None).await?.into_iter().map(|(lease, _)| lease.fence).collect();
+        let ends: Vec<Finish> = held
+            .iter()
+            .map(|fence| Finish { fence: *fence, ended: Ended::Released, result: Payload::None, log_sequence: 0 })
+            .collect();
+        if !ends.is_empty() {
+            self.store.finish(&ends, OnLocked::Wait).await?;
+            self.hub.changed(held.iter().map(|fence| fence.job));
+            self.room.look_again();
+        }
+        Ok(held.len() as i32)
+    }
+
+    /// A job with all that is known of it.
+    pub(crate) async fn view(&self, job: JobId) -> Result<View> {
+        let mut views = self.store.views(&[job], Payloads::Read).await?;
+        views.pop().ok_or_else(|| Error::JobNotFound(format!("id {job}")))
+    }
+
+    /// The id of a job, however it is named.
+    pub(crate) async fn id_of(&self, key: &JobKey) -> Result<JobId> {
+        match key {
+            JobKey::Id(id) => Ok(*id),
+            JobKey::Ref(ref_id) => self.id_of_ref(ref_id).await,
+        }
+    }
+}

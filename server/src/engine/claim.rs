@@ -1,0 +1,303 @@
+//! Claims: a long poll that never loses a job, whatever is lost between server and worker process.
+//!
+//! A loop's sequence is what makes a lost answer harmless. The same sequence again is given what it still holds;
+//! going on gives back what never arrived. What this server remembers of a loop is a hint: the transaction that leases
+//! checks the sequence itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::room::{self, Plan, Reply, Waiter};
+use super::sessions::{LoopMemory, SessionLink};
+use super::unit::unit;
+use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
+use crate::clock;
+use crate::model::{Ended, JobId, Payload, RouteId, limits};
+use crate::store::{ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, StoreError};
+
+/// Serves waiting claims from the ready table.
+pub(crate) struct ClaimWork {
+    pub(crate) core: Arc<Core>,
+}
+
+/// Where a call stands in its loop.
+enum Place {
+    /// It repeats the stored sequence: these it still holds.
+    Repeat(Vec<LeasedJob>),
+    /// It goes on.
+    Next,
+}
+
+impl Engine {
+    /// Waits for jobs and leases them to the session.
+    pub async fn claim(&self, call: ClaimCall) -> Result<ClaimAnswer> {
+        if self.core.stopping.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        let deadline = clock::instant() + call.wait.min(limits::CLAIM_WAIT_MAX);
+        // The guard of the transaction may find the loop elsewhere than this server remembers: then ask and decide anew.
+        for _ in 0..3 {
+            let core = Arc::clone(&self.core);
+            let (session, place) = unit(async move {
+                let session = core.session(call.session).await?;
+                let place = core.place(&session, &call).await?;
+                Ok((session, place))
+            })
+            .await?;
+            let jobs = match place {
+                Place::Repeat(jobs) => Some(jobs),
+                Place::Next => self.wait(&session, &call, deadline).await?,
+            };
+            if let Some(jobs) = jobs {
+                return Ok(ClaimAnswer { jobs, now: self.now() });
+            }
+            session.forget_loop(call.claim_loop);
+        }
+        Err(Error::SessionLost)
+    }
+
+    /// Waits in the room; none when the loop was found to have moved on.
+    async fn wait(
+        &self,
+        session: &Arc<SessionLink>,
+        call: &ClaimCall,
+        deadline: std::time::Instant,
+    ) -> Result<Option<Vec<LeasedJob>>> {
+        let (answer, mut answered) = oneshot::channel();
+        let ticket = ClaimTicket { session: call.session, claim_loop: call.claim_loop, sequence: call.sequence };
+        let once = call.wait.is_zero();
+        let waiter = Waiter { ticket, session: Arc::clone(session), max_jobs: call.max_jobs, once, answer };
+        // A draining session is given nothing more; it waits like any other, so that it does not ask in a circle.
+        self.core.room.enter(waiter);
+        let patience = if once { deadline + Duration::from_secs(5) } else { deadline };
+        tokio::select! {
+            biased;
+            reply = &mut answered => return room::answer(reply.unwrap_or(Reply::Failed(Error::ShuttingDown))),
+            () = tokio::time::sleep_until(patience.into()) => {}
+            () = self.core.stopping.cancelled() => {}
+        }
+        if self.core.room.leave(ticket) {
+            return Ok(Some(Vec::new()));
+        }
+        // Its transaction has begun: only that result answers it.
+        room::answer(answered.await.unwrap_or(Reply::Failed(Error::ShuttingDown)))
+    }
+
+    /// Serves waiting claims until `stop`. One round at a time, each whole.
+    pub async fn run_claims(&self, stop: CancellationToken) {
+        loop {
+            let core = &self.core;
+            tokio::select! {
+                () = core.room.turn(|| core.clock.now(), &core.routes) => {}
+                () = stop.cancelled() => return core.room.clear(),
+            }
+            let work = Arc::clone(&self.claims);
+            if let Err(error) = unit(async move { work.round().await }).await {
+                tracing::warn!(%error, "claims could not be served, trying again");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Applies the rules of sequences: lower than the stored one is stale, the same one is a repeat, a higher one first
+    /// gives back what never arrived.
+    async fn place(&self, session: &Arc<SessionLink>, call: &ClaimCall) -> Result<Place> {
+        let memory = self.loop_memory(session, call).await?;
+        if call.sequence < memory.stored {
+            return Err(Error::StaleSequence { given: call.sequence, stored: memory.stored });
+        }
+        if call.sequence == memory.stored {
+            let leases = self.store.leases(session.id, Some(call.claim_loop)).await?;
+            let held: Vec<_> =
+                leases.into_iter().map(|(lease, _)| lease).filter(|lease| lease.claim == call.sequence).collect();
+            return Ok(Place::Repeat(self.store.leased_jobs(&held).await?));
+        }
+        if memory.stored > call.ack_sequence {
+            self.give_back_undelivered(session, call).await?;
+        } else if memory.stored > 0 && session.received(call.claim_loop, memory.stored) {
+            let ticket =
+                ClaimTicket { session: session.id, claim_loop: call.claim_loop, sequence: memory.stored };
+            self.store.acknowledge(&[ticket]).await?;
+        }
+        session.remember_loop(call.claim_loop, LoopMemory { last_call: call.sequence, ..memory });
+        Ok(Place::Next)
+    }
+
+    /// What is remembered of the loop if this server took the call before, else what is stored.
+    async fn loop_memory(&self, session: &Arc<SessionLink>, call: &ClaimCall) -> Result<LoopMemory> {
+        let remembered = session.loop_memory(call.claim_loop);
+        if let Some(memory) = remembered.filter(|memory| memory.last_call + 1 == call.sequence) {
+            return Ok(memory);
+        }
+        let state = self.store.loop_state(session.id, call.claim_loop).await?.ok_or(Error::SessionLost)?;
+        if state.sequence == i64::MAX {
+            return Err(Error::SessionLost);
+        }
+        let memory = LoopMemory { stored: state.sequence, received: state.received, last_call: call.sequence };
+        session.remember_loop(call.claim_loop, memory);
+        Ok(memory)
+    }
+
+    async fn give_back_undelivered(&self, session: &Arc<SessionLink>, call: &ClaimCall) -> Result<()> {
+        let leases = self.store.leases(session.id, Some(call.claim_loop)).await?;
+        let ends: Vec<Finish> = leases
+            .iter()
+            .filter(|(lease, _)| lease.claim > call.ack_sequence)
+            .map(|(lease, _)| Finish {
+                fence: lease.fence,
+                ended: Ended::Undelivered,
+                result: Payload::None,
+                log_sequence: 0,
+            })
+            .collect();
+        if ends.is_empty() {
+            return Ok(());
+        }
+        self.store.finish(&ends, OnLocked::Wait).await?;
+        self.hub.changed(ends.iter().map(|end| end.fence.job));
+        self.room.look_again();
+        Ok(())
+    }
+}
+
+impl ClaimWork {
+    /// Looks at the ready table if that is due, and serves whoever waits for what lies there.
+    async fn round(&self) -> Result<()> {
+        let core = &self.core;
+        if core.room.wants_look() {
+            let begun = core.room.begin_look();
+            let found = core.store.look().await?;
+            if !core.routes.knows(found.iter().map(|group| group.route)) {
+                core.routes.reload(&*core.store).await?;
+            }
+            core.room.end_look(&found, begun);
+        }
+        self.serve_quarantined().await?;
+        let plan = core.room.plan(core.clock.now(), &core.routes);
+        if plan.claims.is_empty() { Ok(()) } else { self.serve(plan).await }
+    }
+
+    async fn serve(&self, plan: Plan) -> Result<()> {
+        let core = &self.core;
+        let stamp = plan.stamp();
+        let (waiters, claimers) = claimers(plan);
+        let answers = match core.store.claim(&claimers, core.clock.now()).await {
+            Ok(answers) => answers,
+            Err(error) => return self.give_up(waiters, error),
+        };
+        let exhausted = exhausted(&claimers, &answers);
+        let mut unlucky = Vec::new();
+        for (waiter, answer) in waiters.into_iter().zip(answers) {
+            match answer {
+                Claimed::Refused => waiter.reply(Reply::Refused),
+                Claimed::Jobs(jobs) if jobs.is_empty() && !waiter.once => unlucky.push(waiter),
+                Claimed::Jobs(jobs) => {
+                    waiter.session.moved_on(waiter.ticket, !jobs.is_empty());
+                    core.hub.changed(jobs.iter().map(|job| job.job.id));
+                    waiter.reply(Reply::Jobs(jobs));
+                }
+            }
+        }
+        core.room.return_all(unlucky.into_iter().rev());
+        exhausted.into_iter().for_each(|group| core.room.exhausted(group, stamp));
+        // More may be due than these claims could take.
+        core.room.note([]);
+        Ok(())
+    }
+
+    /// The transaction failed. If it may have been committed, its claims repeat their sequence to find out; else they
+    /// wait on.
+    fn give_up(&self, waiters: Vec<Waiter>, error: StoreError) -> Result<()> {
+        if matches!(error, StoreError::Unknown(_)) {
+            for waiter in waiters {
+                waiter.session.forget_loop(waiter.ticket.claim_loop);
+                waiter.reply(Reply::Failed(Error::Unavailable));
+            }
+        } else {
+            self.core.room.return_all(waiters.into_iter().rev());
+        }
+        Err(error.into())
+    }
+
+    /// Gives one quarantined job to a worker process that runs nothing else, and nothing else to it meanwhile.
+    async fn serve_quarantined(&self) -> Result<()> {
+        let core = &self.core;
+        let Some((waiter, group)) = core.room.plan_quarantined(core.clock.now(), &core.routes) else { return Ok(()) };
+        let session = Arc::clone(&waiter.session);
+        session.set_exclusive(Some(JobId::default()));
+        let served = std::panic::AssertUnwindSafe(self.serve_alone(waiter, group)).catch_unwind().await;
+        match served {
+            Ok(Ok(job)) => {
+                session.set_exclusive(job);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                session.set_exclusive(None);
+                Err(error)
+            }
+            Err(panic) => {
+                session.set_exclusive(None);
+                std::panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    async fn serve_alone(&self, waiter: Waiter, group: (RouteId, i32)) -> Result<Option<JobId>> {
+        let core = &self.core;
+        if !core.store.leases(waiter.session.id, None).await?.is_empty() {
+            core.room.return_all([waiter]);
+            return Ok(None);
+        }
+        let claimer = Claimer { ticket: waiter.ticket, max_jobs: 1, groups: vec![group] };
+        match core.store.claim(&[claimer], core.clock.now()).await {
+            Ok(mut answers) => match answers.pop() {
+                Some(Claimed::Jobs(jobs)) if !jobs.is_empty() => {
+                    let job = jobs.first().map(|job| job.job.id);
+                    waiter.session.moved_on(waiter.ticket, true);
+                    core.hub.changed(job);
+                    waiter.reply(Reply::Jobs(jobs));
+                    Ok(job)
+                }
+                Some(Claimed::Refused) => {
+                    waiter.reply(Reply::Refused);
+                    Ok(None)
+                }
+                _ => {
+                    core.room.return_all([waiter]);
+                    Ok(None)
+                }
+            },
+            Err(error) => self.give_up(vec![waiter], error).map(|()| None),
+        }
+    }
+}
+
+fn claimers(plan: Plan) -> (Vec<Waiter>, Vec<Claimer>) {
+    plan.claims
+        .into_iter()
+        .map(|(waiter, groups)| {
+            let claimer = Claimer { ticket: waiter.ticket, max_jobs: waiter.max_jobs, groups };
+            (waiter, claimer)
+        })
+        .unzip()
+}
+
+/// Groups that held less than their claimers wanted. A claimer that got all it wanted says nothing of its later groups.
+fn exhausted(claimers: &[Claimer], answers: &[Claimed]) -> Vec<(RouteId, i32)> {
+    let mut groups: HashMap<(RouteId, i32), bool> = HashMap::new();
+    for (claimer, answer) in claimers.iter().zip(answers) {
+        let short = matches!(answer, Claimed::Jobs(jobs) if jobs.len() < claimer.max_jobs
+            && jobs.iter().map(|job| job.job.request.len() as i64).sum::<i64>() < limits::CLAIM_BYTES_MAX / 2);
+        for group in &claimer.groups {
+            *groups.entry(*group).or_insert(false) |= short;
+        }
+    }
+    groups.into_iter().filter_map(|(group, short)| short.then_some(group)).collect()
+}

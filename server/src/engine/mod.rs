@@ -1,0 +1,134 @@
+//! What Haulier can do, one method a verb.
+//!
+//! The unit of work is the commit. Enqueues, claims and reports that arrive while a commit of their kind is in flight
+//! form the next one ([`group`]); a job that is enqueued while a worker process waits for it is leased in the very
+//! commit that stores it ([`room`]). Watchers are told after the commit ([`hub`]).
+//!
+//! Every use of the store runs in a task that nobody cancels ([`unit`]): a database future is never dropped half-way.
+//! A leased row is changed only through its lease. Losing every wake-up and every in-memory hint loses no job: they
+//! only save time.
+
+mod calls;
+mod cancel;
+mod claim;
+mod enqueue;
+mod error;
+mod group;
+mod hub;
+mod ids;
+mod inventory;
+mod list;
+mod read;
+mod report;
+mod room;
+mod routes;
+mod sessions;
+mod sweep;
+mod unit;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use calls::*;
+pub use error::{Error, Result, Violation};
+pub use report::ReportLink;
+pub use sessions::DrainTarget;
+
+use crate::clock::{self, Clock};
+use crate::model::{ServerId, Time};
+use crate::store::Store;
+use claim::ClaimWork;
+use enqueue::EnqueueWork;
+use group::Group;
+use hub::Hub;
+use ids::Ids;
+use report::{FinishWork, LogWork, ProgressWork};
+use room::Room;
+use routes::Routes;
+use sessions::{AcknowledgeWork, BeatWork, Sessions};
+
+/// Everything the parts of the engine share.
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) server: ServerId,
+    pub(crate) address: String,
+    pub(crate) ids: Ids,
+    pub(crate) routes: Routes,
+    pub(crate) room: Room,
+    pub(crate) sessions: Sessions,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) stopping: tokio_util::sync::CancellationToken,
+}
+
+/// What Haulier can do. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+    enqueues: Arc<Group<EnqueueWork>>,
+    claims: Arc<ClaimWork>,
+    finishes: Arc<Group<FinishWork>>,
+    logs: Arc<Group<LogWork>>,
+    progress: Arc<Group<ProgressWork>>,
+    beats: Arc<Group<BeatWork>>,
+    acknowledges: Arc<Group<AcknowledgeWork>>,
+}
+
+impl Engine {
+    /// An engine on a store, for the server that answers at `address`.
+    pub async fn start(store: Arc<dyn Store>, address: String) -> Result<Self> {
+        let now = store.now().await?;
+        let core = Arc::new(Core {
+            store,
+            clock: Clock::new(now, clock::instant()),
+            server: ServerId(clock::random_63()),
+            address,
+            ids: Ids::new(),
+            routes: Routes::default(),
+            room: Room::default(),
+            sessions: Sessions::default(),
+            hub: Arc::default(),
+            stopping: tokio_util::sync::CancellationToken::new(),
+        });
+        core.routes.reload(&*core.store).await?;
+        core.ids.refresh(&*core.store).await?;
+        Ok(Self {
+            enqueues: Group::new(EnqueueWork { core: Arc::clone(&core) }),
+            claims: Arc::new(ClaimWork { core: Arc::clone(&core) }),
+            finishes: Group::new(FinishWork { core: Arc::clone(&core) }),
+            logs: Group::new(LogWork { core: Arc::clone(&core) }),
+            progress: Group::new(ProgressWork { core: Arc::clone(&core) }),
+            beats: Group::new(BeatWork { core: Arc::clone(&core) }),
+            acknowledges: Group::new(AcknowledgeWork { core: Arc::clone(&core) }),
+            core,
+        })
+    }
+
+    /// The database's time, never ahead of it.
+    pub fn now(&self) -> Time {
+        self.core.clock.now()
+    }
+
+    /// The store, for checks that are not verbs of the engine.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.core.store
+    }
+
+    /// Ends every wait (claims, watches, report streams) so that a server can drain; calls under way are finished.
+    pub fn stop_waiting(&self) {
+        self.core.stopping.cancel();
+    }
+
+    /// Follows the database's clock, and keeps ids ready for a lone enqueue; called every second or two.
+    pub async fn pulse(&self) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        unit::unit(async move {
+            let now = core.store.now().await?;
+            core.clock.follow(now, Instant::now());
+            core.ids.refresh(&*core.store).await?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,462 @@
+//! Reports: what a worker process says of the jobs it holds, taken from its one stream.
+//!
+//! Nothing here makes the reading of the stream wait. Each part of a message becomes work of its own; only two orders are
+//! kept: an outcome comes after the log lines of its lease, and a heartbeat is judged after the outcomes before it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::group::Commit;
+use super::inventory;
+use super::sessions::SessionLink;
+use super::unit::unit;
+use super::{
+    Ack, CheckpointReport, Core, Down, Engine, Error, Heartbeat, LogsReport, OutcomeReport, ProgressReport, Refusal,
+    Report, Result,
+};
+use crate::model::{Ended, Fence, JobId, LogLine, Payload, Run, SessionId, limits};
+use crate::store::{
+    Beat, BeatAnswer, ClaimTicket, Fate, Finish, Finished, LogAppend, OnLocked, ProgressWrite, StoreError, Written,
+};
+
+/// Messages on their way down before their writers wait.
+const DOWN_MAX: usize = 1_024;
+
+/// Cancelled when a piece of work is done, even by a panic: something to wait for, not to stop.
+type Done = CancellationToken;
+
+/// One report stream of a worker process.
+pub struct ReportLink {
+    engine: Engine,
+    session: SessionId,
+    /// None when the session was over before the stream began: outcomes are judged by their lease all the same.
+    link: Option<Arc<SessionLink>>,
+    down: mpsc::Sender<Down>,
+    work: TaskTracker,
+    /// The last write of log lines or checkpoints of a lease that is under way.
+    tails: HashMap<JobId, Done>,
+    /// Outcomes that a heartbeat must wait for.
+    before_beat: Vec<Done>,
+    open_outcomes: Arc<AtomicUsize>,
+    open_bytes: Arc<AtomicI64>,
+}
+
+impl Engine {
+    /// Opens the way for reports of a session. If it is over, `SessionLost` goes down first.
+    pub async fn open_reports(&self, session: SessionId) -> Result<(ReportLink, mpsc::Receiver<Down>)> {
+        let core = Arc::clone(&self.core);
+        let link = match unit(async move { core.session(session).await }).await {
+            Ok(link) => Some(link),
+            Err(Error::SessionLost) => None,
+            Err(error) => return Err(error),
+        };
+        let (down, receiver) = mpsc::channel(DOWN_MAX);
+        match &link {
+            Some(link) => {
+                link.attach(down.clone());
+                self.core.hub.repeat_directives();
+            }
+            None => drop(down.try_send(Down::SessionLost)),
+        }
+        let report = ReportLink {
+            engine: self.clone(),
+            session,
+            link,
+            down,
+            work: TaskTracker::new(),
+            tails: HashMap::new(),
+            before_beat: Vec::new(),
+            open_outcomes: Arc::default(),
+            open_bytes: Arc::default(),
+        };
+        Ok((report, receiver))
+    }
+}
+
+impl ReportLink {
+    /// Takes a message; its answers go down when they are known. [`Error::Overloaded`] when more is open than a worker
+    /// process may have open.
+    pub fn take(&mut self, report: Report) -> Result<()> {
+        self.tails.retain(|_, tail| !tail.is_cancelled());
+        self.before_beat.retain(|done| !done.is_cancelled());
+        self.check_limits(&report)?;
+        report.logs.into_iter().for_each(|logs| self.take_logs(logs));
+        report.checkpoints.into_iter().for_each(|checkpoint| self.take_checkpoint(checkpoint));
+        report.progress.into_iter().for_each(|progress| self.take_progress(progress));
+        self.take_received(report.received);
+        self.take_outcomes(report.outcomes);
+        if let Some(heartbeat) = report.heartbeat {
+            self.take_heartbeat(heartbeat);
+        }
+        Ok(())
+    }
+
+    /// Waits until everything taken is answered.
+    pub async fn finish(self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    fn check_limits(&self, report: &Report) -> Result<()> {
+        let outcomes = self.open_outcomes.load(Ordering::Relaxed) + report.outcomes.len();
+        let bytes = report.logs.iter().map(|logs| logs.bytes).sum::<i64>()
+            + report.checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum::<i64>();
+        let most_bytes = 2 * limits::LOG_CREDIT_BYTES + limits::MESSAGE_IN_BYTES_MAX as i64;
+        let message = if outcomes > 2 * limits::OUTCOMES_UNACKNOWLEDGED_MAX {
+            format!("{outcomes} outcomes are unacknowledged, at most {} may be", limits::OUTCOMES_UNACKNOWLEDGED_MAX)
+        } else if self.open_bytes.load(Ordering::Relaxed) + bytes > most_bytes {
+            "far more log lines and checkpoints were sent than the log credit allows".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::Overloaded { message, retry: Duration::from_secs(1) })
+    }
+
+    fn take_logs(&mut self, logs: LogsReport) {
+        let (engine, down, open) = (self.engine.clone(), self.down.clone(), Arc::clone(&self.open_bytes));
+        let (fence, bytes) = (logs.fence, logs.bytes);
+        open.fetch_add(bytes, Ordering::Relaxed);
+        self.after_tail(fence.job, async move {
+            let ack = engine.append_logs(logs).await;
+            open.fetch_sub(bytes, Ordering::Relaxed);
+            let _ = down.send(Down::Ack(ack)).await;
+            let _ = down.send(Down::Credit(bytes)).await;
+        });
+    }
+
+    fn take_checkpoint(&mut self, checkpoint: CheckpointReport) {
+        let (engine, down, open) = (self.engine.clone(), self.down.clone(), Arc::clone(&self.open_bytes));
+        let (fence, bytes, sequence) = (checkpoint.fence, checkpoint.bytes, checkpoint.sequence);
+        open.fetch_add(bytes, Ordering::Relaxed);
+        self.after_tail(fence.job, async move {
+            let write = ProgressWrite {
+                fence,
+                progress: None,
+                status: None,
+                checkpoint: Some((sequence, checkpoint.payload)),
+            };
+            let written = engine.progress.join(write).await;
+            let mut ack = Ack::of(fence);
+            match written {
+                Ok(Written::Stored(_) | Written::Gap(_)) => ack.checkpoint_sequence = Some(sequence),
+                Ok(Written::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
+                Err(error) => ack.refused = Some(error.into()),
+            }
+            open.fetch_sub(bytes, Ordering::Relaxed);
+            let _ = down.send(Down::Ack(ack)).await;
+            let _ = down.send(Down::Credit(bytes)).await;
+        });
+    }
+
+    /// Progress is stored at most twice a second for each job; meanwhile the latest wins.
+    fn take_progress(&mut self, progress: ProgressReport) {
+        if let Some(job) = self.engine.core.hub.offer_progress(progress) {
+            let engine = self.engine.clone();
+            self.work.spawn(async move {
+                while let Some(latest) = engine.core.hub.next_progress(job) {
+                    let ProgressReport { fence, progress, status } = latest;
+                    let write = ProgressWrite { fence, progress, status, checkpoint: None };
+                    if let Err(error) = engine.progress.join(write).await {
+                        tracing::debug!(%job, %error, "progress was not stored");
+                    }
+                    tokio::time::sleep(limits::PROGRESS_INTERVAL_MIN).await;
+                }
+            });
+        }
+    }
+
+    fn take_received(&mut self, received: Vec<(i32, i64)>) {
+        let Some(link) = &self.link else { return };
+        for (claim_loop, sequence) in received {
+            if link.received(claim_loop, sequence) {
+                let ticket = ClaimTicket { session: self.session, claim_loop, sequence };
+                let engine = self.engine.clone();
+                self.work.spawn(async move {
+                    if let Err(error) = engine.acknowledges.join(ticket).await {
+                        tracing::debug!(%error, "a claim's receipt was not stored");
+                    }
+                });
+            }
+        }
+    }
+
+    fn take_outcomes(&mut self, outcomes: Vec<OutcomeReport>) {
+        let (waiting, free): (Vec<_>, Vec<_>) =
+            outcomes.into_iter().partition(|outcome| self.tails.contains_key(&outcome.fence.job));
+        for outcome in waiting {
+            let tail = self.tails.get(&outcome.fence.job).cloned();
+            self.run_outcomes(vec![outcome], tail);
+        }
+        if !free.is_empty() {
+            self.run_outcomes(free, None);
+        }
+    }
+
+    fn run_outcomes(&mut self, outcomes: Vec<OutcomeReport>, tail: Option<Done>) {
+        let (engine, down, link) = (self.engine.clone(), self.down.clone(), self.link.clone());
+        let open = Arc::clone(&self.open_outcomes);
+        let count = outcomes.len();
+        open.fetch_add(count, Ordering::Relaxed);
+        let done = Done::new();
+        self.before_beat.push(done.clone());
+        self.work.spawn(async move {
+            let _done = done.drop_guard();
+            if let Some(tail) = tail {
+                tail.cancelled().await;
+            }
+            let acks = join_all(outcomes.into_iter().map(|outcome| engine.end_attempt(outcome, link.as_deref()))).await;
+            open.fetch_sub(count, Ordering::Relaxed);
+            for ack in acks {
+                let _ = down.send(Down::Ack(ack)).await;
+            }
+        });
+    }
+
+    fn take_heartbeat(&mut self, heartbeat: Heartbeat) {
+        let (engine, down) = (self.engine.clone(), self.down.clone());
+        let Some(link) = self.link.clone() else {
+            let _ = down.try_send(Down::SessionLost);
+            return;
+        };
+        let before = self.before_beat.clone();
+        self.work.spawn(async move {
+            for outcome in before {
+                outcome.cancelled().await;
+            }
+            if let Err(error) = engine.beat(&link, heartbeat, &down).await {
+                tracing::warn!(session = ?link.id, %error, "a heartbeat could not be taken");
+            }
+        });
+    }
+
+    /// Runs `work` after the write of this lease that is under way.
+    fn after_tail(&mut self, job: JobId, work: impl Future<Output = ()> + Send + 'static) {
+        let tail = self.tails.get(&job).cloned();
+        let done = Done::new();
+        self.tails.insert(job, done.clone());
+        self.work.spawn(async move {
+            let _done = done.drop_guard();
+            if let Some(tail) = tail {
+                tail.cancelled().await;
+            }
+            work.await;
+        });
+    }
+}
+
+impl Engine {
+    async fn append_logs(&self, logs: LogsReport) -> Ack {
+        let fence = logs.fence;
+        let now = self.now();
+        let lines = logs
+            .lines
+            .into_iter()
+            .zip(logs.from_sequence + 1..)
+            .map(|((ago, level, message, fields), sequence)| LogLine {
+                sequence,
+                run: Run::default(),
+                epoch: fence.epoch,
+                time: now.minus(ago),
+                level,
+                message,
+                fields,
+            })
+            .collect();
+        let mut ack = Ack::of(fence);
+        match self.logs.join(LogAppend { fence, lines }).await {
+            Ok(Written::Stored(to)) => ack.log_sequence = Some(to),
+            Ok(Written::Gap(stored)) => {
+                ack.log_sequence = Some(stored);
+                ack.refused = Some(Refusal::LogGap);
+            }
+            Ok(Written::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
+            Err(error) => ack.refused = Some(error.into()),
+        }
+        ack
+    }
+
+    async fn end_attempt(&self, outcome: OutcomeReport, link: Option<&SessionLink>) -> Ack {
+        let OutcomeReport { fence, log_sequence, ended, result } = outcome;
+        let mut ack = Ack::of(fence);
+        match self.finishes.join(Finish { fence, ended, result, log_sequence }).await {
+            Ok(Finished::Stored(state) | Finished::Repeated(state)) => ack.outcome = Some(state),
+            Ok(Finished::LogGap(stored)) => {
+                ack.log_sequence = Some(stored);
+                ack.refused = Some(Refusal::LogGap);
+            }
+            Ok(Finished::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
+            Ok(Finished::Skipped) => ack.refused = Some(Refusal::Unavailable),
+            Err(error) => ack.refused = Some(error.into()),
+        }
+        if let Some(link) = link.filter(|_| ack.refused.is_none()) {
+            link.ended(fence.job);
+        }
+        ack
+    }
+
+    /// Renews the session and acts on what its inventory tells.
+    async fn beat(&self, link: &Arc<SessionLink>, heartbeat: Heartbeat, down: &mpsc::Sender<Down>) -> Result<()> {
+        let beat = Beat { session: link.id, beat: heartbeat.beat, server: self.core.server };
+        match self.beats.join(beat).await? {
+            BeatAnswer::Lost => {
+                link.mark_lost();
+                return Ok(());
+            }
+            BeatAnswer::Draining if !link.is_draining() => {
+                link.mark_draining("the worker process was told to drain".into(), limits::WORKER_DRAIN);
+            }
+            BeatAnswer::Draining | BeatAnswer::Renewed => {}
+        }
+        link.touch();
+        let lease_time = link.lease_time;
+        let _ = down.send(Down::Beat { beat: heartbeat.beat, lease_time }).await;
+        self.take_inventory(link, heartbeat, down).await
+    }
+
+    async fn take_inventory(
+        &self,
+        link: &Arc<SessionLink>,
+        heartbeat: Heartbeat,
+        down: &mpsc::Sender<Down>,
+    ) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        let session = Arc::clone(link);
+        let (unknown, fates) = unit(async move {
+            let leased: Vec<_> = core.store.leases(session.id, None).await?.into_iter().map(|(lease, _)| lease).collect();
+            if let Some(job) = session.exclusive_job()
+                && job != JobId::default()
+                && !leased.iter().any(|lease| lease.fence.job == job)
+            {
+                session.ended(job);
+            }
+            let findings = inventory::judge(&leased, &heartbeat);
+            core.give_back(&findings.unheld).await?;
+            let fates = core.store.fates(&findings.unknown).await?;
+            Ok((findings.unknown, fates))
+        })
+        .await?;
+        for (fence, fate) in unknown.into_iter().zip(fates) {
+            let message = match fate {
+                Fate::Held => continue,
+                Fate::Ended(state) => Down::Ack(Ack { outcome: Some(state), ..Ack::of(fence) }),
+                Fate::Gone => Down::LeaseLost { fence, reason: "the lease was taken back".into() },
+            };
+            let _ = down.send(message).await;
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Gives back jobs whose claim's answer never arrived.
+    async fn give_back(&self, unheld: &[Fence]) -> Result<()> {
+        if unheld.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<Finish> = unheld
+            .iter()
+            .map(|fence| Finish { fence: *fence, ended: Ended::Undelivered, result: Payload::None, log_sequence: 0 })
+            .collect();
+        self.store.finish(&ends, OnLocked::Wait).await?;
+        tracing::info!(count = unheld.len(), "jobs whose claim answer never arrived went back");
+        self.hub.changed(unheld.iter().map(|fence| fence.job));
+        self.room.look_again();
+        Ok(())
+    }
+}
+
+impl Ack {
+    fn of(fence: Fence) -> Self {
+        Ack { fence, outcome: None, log_sequence: None, checkpoint_sequence: None, refused: None }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Overloaded { .. } | Error::DiskFull => Refusal::Exhausted,
+            Error::LeaseLost => Refusal::LeaseLost,
+            Error::Internal(details) => {
+                tracing::error!(details, "a report could not be stored");
+                Refusal::Unavailable
+            }
+            _ => Refusal::Unavailable,
+        }
+    }
+}
+
+/// Ends attempts.
+pub(crate) struct FinishWork {
+    pub(crate) core: Arc<Core>,
+}
+
+#[async_trait]
+impl Commit for FinishWork {
+    type Member = Finish;
+    type Answer = Finished;
+
+    fn bytes(&self, member: &Finish) -> usize {
+        member.result.len() + 256
+    }
+
+    async fn commit(&self, members: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+        // An unknown commit is simply repeated: what was stored finds its own outcome, and a transaction that is still
+        // undecided holds the rows that the repeat must lock.
+        let answers = match self.core.store.finish(members, OnLocked::Wait).await {
+            Err(StoreError::Unknown(_)) => self.core.store.finish(members, OnLocked::Wait).await?,
+            answer => answer?,
+        };
+        if answers.iter().any(|answer| matches!(answer, Finished::Stored(state) if state.waits())) {
+            self.core.room.look_again();
+        }
+        self.core.hub.changed(members.iter().map(|member| member.fence.job));
+        Ok(answers)
+    }
+}
+
+/// Stores log lines.
+pub(crate) struct LogWork {
+    pub(crate) core: Arc<Core>,
+}
+
+#[async_trait]
+impl Commit for LogWork {
+    type Member = LogAppend;
+    type Answer = Written;
+
+    fn bytes(&self, member: &LogAppend) -> usize {
+        member.lines.iter().map(|line| line.message.len() + line.fields.len() + 64).sum()
+    }
+
+    async fn commit(&self, members: &[LogAppend]) -> Result<Vec<Written>, StoreError> {
+        let answers = self.core.store.append_logs(members).await?;
+        self.core.hub.changed(members.iter().map(|member| member.fence.job));
+        Ok(answers)
+    }
+}
+
+/// Stores progress, status lines and checkpoints.
+pub(crate) struct ProgressWork {
+    pub(crate) core: Arc<Core>,
+}
+
+#[async_trait]
+impl Commit for ProgressWork {
+    type Member = ProgressWrite;
+    type Answer = Written;
+
+    async fn commit(&self, members: &[ProgressWrite]) -> Result<Vec<Written>, StoreError> {
+        let answers = self.core.store.write_progress(members).await?;
+        self.core.hub.changed(members.iter().map(|member| member.fence.job));
+        Ok(answers)
+    }
+}
+

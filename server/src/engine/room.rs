@@ -1,0 +1,305 @@
+//! The waiting room: claims that wait for jobs, and what is known of the ready table.
+//!
+//! A claim registers here first, then the table is looked at, then it waits: no wake-up is lost. A waiter leaves the
+//! room before its transaction begins; from then on only that transaction's result answers it. What is known of the
+//! table is a hint: at worst it is a look old, and losing it loses no job.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::routes::Routes;
+use super::sessions::SessionLink;
+use super::{Error, Result};
+use crate::clock;
+use crate::model::{Route, RouteId, RouteKind, Time, limits};
+use crate::store::{Backlog, ClaimTicket, LeasedJob};
+
+/// What a waiting claim is answered.
+pub(crate) enum Reply {
+    /// Jobs; none means nothing yet.
+    Jobs(Vec<LeasedJob>),
+    /// The loop has moved on, or its session is over.
+    Refused,
+    /// The transaction failed; repeating the same sequence tells what came of it.
+    Failed(Error),
+}
+
+/// A claim that waits.
+pub(crate) struct Waiter {
+    pub(crate) ticket: ClaimTicket,
+    pub(crate) session: Arc<SessionLink>,
+    pub(crate) max_jobs: usize,
+    /// Wants an answer after one look at the table, even an empty one.
+    pub(crate) once: bool,
+    pub(crate) answer: oneshot::Sender<Reply>,
+}
+
+impl Waiter {
+    pub(crate) fn reply(self, reply: Reply) {
+        // A caller that has gone repeats its sequence, goes on, or loses its session: each finds the jobs.
+        let _ = self.answer.send(reply);
+    }
+
+    fn is_open(&self) -> bool {
+        let session = &self.session;
+        !(self.answer.is_closed() || session.is_exclusive() || session.is_draining() || session.is_lost())
+    }
+}
+
+/// A group of the ready table, as last heard.
+#[derive(Clone, Copy)]
+struct Known {
+    ready_time: Time,
+    /// Raised with every hint, so that an older finding does not erase a newer one.
+    stamp: u64,
+}
+
+type GroupKey = (RouteId, i32);
+
+#[derive(Default)]
+struct Inner {
+    waiters: VecDeque<Waiter>,
+    backlog: HashMap<GroupKey, Known>,
+    stamp: u64,
+    looked: Option<Instant>,
+    look_wanted: bool,
+}
+
+/// Waiters matched with the groups they are to be served from.
+pub(crate) struct Plan {
+    pub(crate) claims: Vec<(Waiter, Vec<GroupKey>)>,
+    stamp: u64,
+}
+
+/// Claims that wait, and what is known of the ready table.
+#[derive(Default)]
+pub(crate) struct Room {
+    inner: Mutex<Inner>,
+    wake: Notify,
+}
+
+impl Room {
+    /// Takes a waiter in. An older call of the same loop gets its empty answer.
+    pub(crate) fn enter(&self, waiter: Waiter) {
+        let mut inner = self.lock();
+        let same = |other: &Waiter| {
+            (other.ticket.session, other.ticket.claim_loop) == (waiter.ticket.session, waiter.ticket.claim_loop)
+        };
+        if let Some(at) = inner.waiters.iter().position(same)
+            && let Some(older) = inner.waiters.remove(at)
+        {
+            older.reply(Reply::Jobs(Vec::new()));
+        }
+        inner.look_wanted |= waiter.once;
+        inner.waiters.push_back(waiter);
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Takes a waiter out; false when its transaction has begun, whose result will answer it.
+    pub(crate) fn leave(&self, ticket: ClaimTicket) -> bool {
+        let mut inner = self.lock();
+        let at = inner.waiters.iter().position(|waiter| waiter.ticket == ticket);
+        at.and_then(|at| inner.waiters.remove(at)).is_some()
+    }
+
+    /// Puts back waiters whose transaction gave them nothing; they keep their place at the front.
+    pub(crate) fn return_all(&self, waiters: impl IntoIterator<Item = Waiter>) {
+        let mut inner = self.lock();
+        for waiter in waiters {
+            inner.waiters.push_front(waiter);
+        }
+    }
+
+    /// Ready rows were stored: whoever waits for them is served.
+    pub(crate) fn note(&self, rows: impl IntoIterator<Item = (RouteId, i32, Time)>) {
+        let mut inner = self.lock();
+        for (route, priority, ready_time) in rows {
+            inner.learn((route, priority), ready_time);
+        }
+        let awaited = !inner.waiters.is_empty();
+        drop(inner);
+        if awaited {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Ready rows were stored, it is not known which: look again.
+    pub(crate) fn look_again(&self) {
+        self.lock().look_wanted = true;
+        self.wake.notify_one();
+    }
+
+    /// A waiter that takes a job of this route at once, without the ready table. Only while the table is known, by a
+    /// look that is not old, to hold nothing due that this waiter serves: older jobs come first.
+    pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {
+        let mut inner = self.lock();
+        if inner.looked.is_none_or(|at| at.elapsed() > 2 * limits::LOOK_INTERVAL) {
+            return None;
+        }
+        let due: Vec<Arc<Route>> = inner
+            .backlog
+            .iter()
+            .filter(|(_, known)| known.ready_time <= now)
+            .filter_map(|((route, _), _)| routes.route(*route))
+            .collect();
+        let fits = |waiter: &Waiter| {
+            waiter.is_open()
+                && waiter.session.served.takes_plain(route)
+                && !due.iter().any(|other| waiter.session.served.takes_plain(other))
+        };
+        let at = inner.waiters.iter().position(fits)?;
+        inner.waiters.remove(at)
+    }
+
+    /// Waits until there may be something to do for the waiters.
+    pub(crate) async fn turn(&self, now: impl Fn() -> Time, routes: &Routes) {
+        let next = self.next_look(now(), routes);
+        match next {
+            Some(at) => {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep_until(at.into()) => {}
+                }
+            }
+            None => self.wake.notified().await,
+        }
+    }
+
+    /// When the table must be looked at again for those who wait: at the interval, or when the next job becomes due.
+    fn next_look(&self, now: Time, routes: &Routes) -> Option<Instant> {
+        let inner = self.lock();
+        if inner.waiters.is_empty() {
+            return None;
+        }
+        let by_interval = inner.looked.map_or_else(clock::instant, |at| at + limits::LOOK_INTERVAL);
+        // What is due already and yet waits could not be given out: a later look or a hint finds it again.
+        let later = inner.backlog.iter().filter(|(_, known)| known.ready_time > now);
+        let coming = later.filter(|((route, _), _)| inner.serves(*route, routes));
+        let by_time = coming.map(|(_, known)| clock::instant() + known.ready_time.since(now)).min();
+        Some(by_time.map_or(by_interval, |due| due.min(by_interval)))
+    }
+
+    /// Must the table be looked at before the waiters can be served?
+    pub(crate) fn wants_look(&self) -> bool {
+        let inner = self.lock();
+        !inner.waiters.is_empty()
+            && (inner.look_wanted || inner.looked.is_none_or(|at| at.elapsed() >= limits::LOOK_INTERVAL))
+    }
+
+    /// A look begins; hints that come from now on outlive it.
+    pub(crate) fn begin_look(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.look_wanted = false;
+        inner.stamp
+    }
+
+    /// What a look found replaces what was known, but not what was heard since it began.
+    pub(crate) fn end_look(&self, found: &[Backlog], begun: u64) {
+        let mut inner = self.lock();
+        inner.backlog.retain(|_, known| known.stamp > begun);
+        for group in found {
+            inner.learn((group.route, group.priority), group.ready_time);
+        }
+        inner.looked = Some(clock::instant());
+    }
+
+    /// Matches waiters with due groups, the highest priority first and then the longest due, and takes the matched out
+    /// of the room. Those who wanted one look only and match nothing get their empty answer.
+    pub(crate) fn plan(&self, now: Time, routes: &Routes) -> Plan {
+        let mut inner = self.lock();
+        let due = inner.due(now, routes);
+        let stamp = inner.stamp;
+        let (mut claims, mut rest) = (Vec::new(), VecDeque::new());
+        for waiter in std::mem::take(&mut inner.waiters) {
+            if waiter.answer.is_closed() {
+                continue;
+            }
+            let serves = |(_, route): &&(GroupKey, Arc<Route>)| waiter.session.served.takes_plain(route);
+            let groups: Vec<GroupKey> =
+                if waiter.is_open() { due.iter().filter(serves).map(|(key, _)| *key).collect() } else { Vec::new() };
+            if !groups.is_empty() {
+                claims.push((waiter, groups));
+            } else if waiter.once {
+                waiter.reply(Reply::Jobs(Vec::new()));
+            } else {
+                rest.push_back(waiter);
+            }
+        }
+        inner.waiters = rest;
+        Plan { claims, stamp }
+    }
+
+    /// A waiter that may be given a quarantined job, with the job's group: taken out of the room.
+    pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, GroupKey)> {
+        let mut inner = self.lock();
+        for (key, known) in &inner.backlog {
+            let Some(route) = routes.route(key.0).filter(|route| route.kind == RouteKind::Quarantined) else { continue };
+            let fits = |waiter: &Waiter| waiter.is_open() && waiter.session.served.takes(&route);
+            if known.ready_time <= now
+                && let Some(at) = inner.waiters.iter().position(fits)
+            {
+                let key = *key;
+                return inner.waiters.remove(at).map(|waiter| (waiter, key));
+            }
+        }
+        None
+    }
+
+    /// A claim found less in a group than it wanted: forget the group, unless something was heard of it since.
+    pub(crate) fn exhausted(&self, group: GroupKey, plan_stamp: u64) {
+        let mut inner = self.lock();
+        if inner.backlog.get(&group).is_some_and(|known| known.stamp <= plan_stamp) {
+            inner.backlog.remove(&group);
+        }
+    }
+
+    /// Ends every wait with an empty answer.
+    pub(crate) fn clear(&self) {
+        let waiters = std::mem::take(&mut self.lock().waiters);
+        waiters.into_iter().for_each(|waiter| waiter.reply(Reply::Jobs(Vec::new())));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plan {
+    /// The point in hearing at which this was planned.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+}
+
+impl Inner {
+    fn learn(&mut self, key: GroupKey, ready_time: Time) {
+        self.stamp += 1;
+        let stamp = self.stamp;
+        let known = self.backlog.entry(key).or_insert(Known { ready_time, stamp });
+        known.ready_time = known.ready_time.min(ready_time);
+        known.stamp = stamp;
+    }
+
+    fn due(&self, now: Time, routes: &Routes) -> Vec<(GroupKey, Arc<Route>)> {
+        let mut due: Vec<_> = self.backlog.iter().filter(|(_, known)| known.ready_time <= now).collect();
+        due.sort_by_key(|((route, priority), known)| (-priority, known.ready_time, *route));
+        due.into_iter().filter_map(|(key, _)| Some((*key, routes.route(key.0)?))).collect()
+    }
+
+    fn serves(&self, route: RouteId, routes: &Routes) -> bool {
+        routes.route(route).is_some_and(|route| self.waiters.iter().any(|waiter| waiter.session.served.takes(&route)))
+    }
+}
+
+/// The answer that a waiting claim passes on.
+pub(crate) fn answer(reply: Reply) -> Result<Option<Vec<LeasedJob>>> {
+    match reply {
+        Reply::Jobs(jobs) => Ok(Some(jobs)),
+        Reply::Refused => Ok(None),
+        Reply::Failed(error) => Err(error),
+    }
+}

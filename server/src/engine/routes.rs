@@ -1,0 +1,92 @@
+//! Routes: which small numbers stand for which (queue, command, kind), and which of them a session serves.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::model::{Route, RouteId, RouteKind, Session, Work};
+use crate::store::{Result, Store};
+
+#[derive(Default)]
+struct Known {
+    ids: HashMap<Route, RouteId>,
+    routes: HashMap<RouteId, Arc<Route>>,
+}
+
+/// Every route this server has heard of.
+#[derive(Default)]
+pub(crate) struct Routes {
+    known: RwLock<Known>,
+}
+
+impl Routes {
+    /// The id of each route, made if it is new.
+    pub(crate) async fn ids(&self, store: &dyn Store, routes: &[Route]) -> Result<Vec<RouteId>> {
+        let missing: Vec<Route> = {
+            let known = self.read();
+            let new: HashSet<&Route> = routes.iter().filter(|route| !known.ids.contains_key(route)).collect();
+            new.into_iter().cloned().collect()
+        };
+        if !missing.is_empty() {
+            let ids = store.routes(&missing).await?;
+            self.learn(ids.into_iter().zip(missing));
+        }
+        let known = self.read();
+        Ok(routes.iter().map(|route| known.ids.get(route).copied().unwrap_or_default()).collect())
+    }
+
+    /// Hears of the routes that other servers made.
+    pub(crate) async fn reload(&self, store: &dyn Store) -> Result<()> {
+        self.learn(store.all_routes().await?);
+        Ok(())
+    }
+
+    /// Is every one of these known?
+    pub(crate) fn knows(&self, ids: impl IntoIterator<Item = RouteId>) -> bool {
+        let known = self.read();
+        ids.into_iter().all(|id| known.routes.contains_key(&id))
+    }
+
+    /// The route of an id.
+    pub(crate) fn route(&self, id: RouteId) -> Option<Arc<Route>> {
+        self.read().routes.get(&id).cloned()
+    }
+
+    fn learn(&self, routes: impl IntoIterator<Item = (RouteId, Route)>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, route) in routes {
+            known.ids.insert(route.clone(), id);
+            known.routes.insert(id, Arc::new(route));
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session serves.
+#[derive(Debug)]
+pub(crate) struct Served {
+    commands: HashSet<String>,
+    queues: HashSet<String>,
+}
+
+impl Served {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            commands: session.commands.iter().map(|served| served.command.clone()).collect(),
+            queues: session.queues.iter().cloned().collect(),
+        }
+    }
+
+    /// May this session run the jobs of this route? Quarantined ones are given out apart.
+    pub(crate) fn takes(&self, route: &Route) -> bool {
+        let Work::Command(command) = &route.work else { return false };
+        self.queues.contains(&route.queue) && self.commands.contains(command)
+    }
+
+    /// As [`Served::takes`], for jobs that any worker process may get.
+    pub(crate) fn takes_plain(&self, route: &Route) -> bool {
+        route.kind == RouteKind::Plain && self.takes(route)
+    }
+}

@@ -1,0 +1,115 @@
+//! Sweeps: what time does to jobs. They take no input, are idempotent, and any replica may do them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::unit::unit;
+use super::{Core, Engine, Result};
+use crate::model::{CancelReason, Ended, Month, Payload, limits};
+use crate::store::{CancelOrder, Finish, Finished, OnLocked, SweptLease, Tick};
+
+/// Lost sessions are remembered for a day, so that a worker process that comes back late is told so.
+const LOST_SESSION_LIFE: Duration = Duration::from_secs(86_400);
+/// Months are made this long before they begin.
+const MONTH_AHEAD: Duration = Duration::from_secs(3 * 86_400);
+/// Request ids looked at in one step of forgetting.
+const FORGET_STEP: i64 = 1_000;
+
+impl Engine {
+    /// One tick of the reaper: sessions that are over, and what they held; timeouts; forced cancels; expired jobs.
+    pub async fn sweep(&self) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        unit(async move { core.sweep().await }).await
+    }
+
+    /// Upkeep of months: the next one is made ahead of its time, closed ones are put away.
+    pub async fn keep_months(&self) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            core.store.prepare_month(Month::of(core.clock.now().plus(MONTH_AHEAD))).await?;
+            while core.store.keep_months().await? {}
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets what has outlived its use: request ids, lost sessions.
+    pub async fn forget_old(&self) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            core.sessions.forget_stale();
+            core.store.forget_sessions(core.clock.now().minus(LOST_SESSION_LIFE)).await?;
+            let mut after = None;
+            loop {
+                after = core.store.forget_requests(after, FORGET_STEP).await?;
+                if after.is_none() {
+                    return Ok(());
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Core {
+    async fn sweep(&self) -> Result<()> {
+        let tick = self.store.tick(self.server, &self.address).await?;
+        for session in self.store.lose_sessions(tick).await? {
+            tracing::warn!(?session, "a worker process was given up for dead: no heartbeat within its lease");
+            if let Some(link) = self.sessions.get(session) {
+                link.mark_lost();
+            }
+        }
+        self.sweep_lost().await?;
+        self.sweep_overdue(tick).await?;
+        self.sweep_forced(tick).await?;
+        self.sweep_expired(tick).await
+    }
+
+    async fn sweep_lost(&self) -> Result<()> {
+        let lost = self.store.lost_leases(limits::SWEEP_ROWS_MAX).await?;
+        self.end_swept(&lost, |lease| Ended::Crashed { acknowledged: lease.acknowledged }).await
+    }
+
+    async fn sweep_overdue(&self, tick: Tick) -> Result<()> {
+        let overdue = self.store.overdue_leases(tick, limits::SWEEP_ROWS_MAX).await?;
+        self.end_swept(&overdue, |_| Ended::TimedOut).await
+    }
+
+    async fn sweep_forced(&self, tick: Tick) -> Result<()> {
+        let forced = self.store.forced_cancels(tick, limits::SWEEP_ROWS_MAX).await?;
+        self.end_swept(&forced, |_| Ended::Forced).await
+    }
+
+    async fn sweep_expired(&self, tick: Tick) -> Result<()> {
+        for job in self.store.expired(tick.now, limits::SWEEP_ROWS_MAX).await? {
+            let order = CancelOrder {
+                job,
+                reason: CancelReason::Expired,
+                text: "it had not started by its expire_time".into(),
+                grace: Duration::ZERO,
+                only_waiting: true,
+            };
+            self.store.cancel(&order).await?;
+            self.hub.changed([job]);
+        }
+        Ok(())
+    }
+
+    /// Ends leases that a sweep found; the very same decision follows as after a report.
+    async fn end_swept(&self, swept: &[SweptLease], how: impl Fn(&SweptLease) -> Ended) -> Result<()> {
+        if swept.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<Finish> = swept
+            .iter()
+            .map(|lease| Finish { fence: lease.fence, ended: how(lease), result: Payload::None, log_sequence: 0 })
+            .collect();
+        let answers = self.store.finish(&ends, OnLocked::Skip).await?;
+        let moved = answers.iter().filter(|answer| matches!(answer, Finished::Stored(_))).count();
+        tracing::info!(moved, "the reaper ended attempts");
+        self.hub.changed(swept.iter().map(|lease| lease.fence.job));
+        self.room.look_again();
+        Ok(())
+    }
+}

@@ -1,0 +1,465 @@
+//! The job: what was asked for, where it stands, and how it ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cancelled, Epoch, JobError, JobId, Lease, Month, RetryPolicy, RouteId, Run, SessionId, Time, limits,
+};
+
+/// What people see of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Its time has not come.
+    Scheduled,
+    /// It waits for parents or for its turn in a named worker.
+    Blocked,
+    /// It could start now.
+    Queued,
+    /// It is leased to a worker process.
+    Running,
+    /// Done; its callback or notification is still on its way.
+    Executed,
+    /// Done well.
+    Completed,
+    /// No attempts left, poison, or abandoned.
+    Failed,
+    /// Cancelled, expired, or a parent did not end as asked.
+    Cancelled,
+}
+
+impl State {
+    /// Has the job neither started nor ended?
+    pub fn waits(self) -> bool {
+        matches!(self, State::Scheduled | State::Blocked | State::Queued)
+    }
+
+    /// Is the outcome settled?
+    pub fn is_settled(self) -> bool {
+        matches!(self, State::Executed | State::Completed | State::Failed | State::Cancelled)
+    }
+}
+
+/// A request or a result: any JSON value, any bytes, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// JSON text, kept byte for byte.
+    Json(Bytes),
+    /// Bytes of a content type.
+    Data {
+        /// The bytes.
+        bytes: Bytes,
+        /// Their content type; may be empty.
+        content_type: String,
+    },
+    /// Nothing.
+    None,
+}
+
+impl Payload {
+    /// The size of the body, bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Json(bytes) | Payload::Data { bytes, .. } => bytes.len(),
+            Payload::None => 0,
+        }
+    }
+
+    /// Is the body empty?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a job does: run a command, or call an API.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// A command that a worker process serves.
+    Command(String),
+    /// A call of a target named in the configuration.
+    Api {
+        /// The target's name.
+        target: String,
+        /// The gRPC method or the HTTP method and path.
+        method: String,
+    },
+}
+
+/// The five names of priorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// 5
+    Low,
+    /// 10
+    BelowNormal,
+    /// 15
+    Normal,
+    /// 20
+    AboveNormal,
+    /// 25
+    High,
+}
+
+impl Priority {
+    /// The number that orders.
+    pub fn number(self) -> i32 {
+        match self {
+            Priority::Low => 5,
+            Priority::BelowNormal => 10,
+            Priority::Normal => 15,
+            Priority::AboveNormal => 20,
+            Priority::High => 25,
+        }
+    }
+}
+
+/// What to do when a ref id exists already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefPolicy {
+    /// Answer with an error that names the first job.
+    #[default]
+    Fail,
+    /// Answer with the first job, if its content is equal.
+    ReturnExisting,
+}
+
+/// Everything that was asked for at enqueue but the request itself. Stored as JSON, defaults left out, so that
+/// versions N and N-1 read each other's rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// What to do.
+    pub work: Work,
+    /// The queue.
+    #[serde(default = "default_queue", skip_serializing_if = "is_default_queue")]
+    pub queue: String,
+    /// 1 to 30, higher first.
+    #[serde(default = "default_priority", skip_serializing_if = "is_default_priority")]
+    pub priority: i32,
+    /// The caller's own id for the job, or the one generated from the job id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ref_id: String,
+    /// The caller's id for the request, if it gave one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
+    /// Not started before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_after: Option<Time>,
+    /// Cancelled if not started by this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_time: Option<Time>,
+    /// Per attempt.
+    #[serde(default = "default_timeout", skip_serializing_if = "is_default_timeout")]
+    pub timeout: Duration,
+    /// When and how often it is repeated.
+    #[serde(default, skip_serializing_if = "is_default_retry")]
+    pub retry: RetryPolicy,
+    /// Its handler is stopped when its worker process is in doubt about the lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// A free label.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    /// The group it belongs to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub batch_id: String,
+    /// The job that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<JobId>,
+    /// On whose behalf it runs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user_id: String,
+    /// Claims of that user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub user_claims: BTreeMap<String, String>,
+    /// Who created it, in the caller's own words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub created_by: String,
+    /// Who enqueued it, as the server knows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub enqueued_by: String,
+    /// Free arguments beside the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceparent: String,
+    /// W3C trace state.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tracestate: String,
+}
+
+impl Spec {
+    /// A job of defaults.
+    pub fn new(work: Work) -> Self {
+        Self {
+            work,
+            queue: default_queue(),
+            priority: limits::PRIORITY_DEFAULT,
+            ref_id: String::new(),
+            request_id: String::new(),
+            run_after: None,
+            expire_time: None,
+            timeout: limits::TIMEOUT_DEFAULT,
+            retry: RetryPolicy::default(),
+            strict: false,
+            tag: String::new(),
+            batch_id: String::new(),
+            parent_id: None,
+            user_id: String::new(),
+            user_claims: BTreeMap::new(),
+            created_by: String::new(),
+            enqueued_by: String::new(),
+            args: BTreeMap::new(),
+            traceparent: String::new(),
+            tracestate: String::new(),
+        }
+    }
+
+    /// The route of a fresh job.
+    pub fn route(&self) -> Route {
+        Route { queue: self.queue.clone(), work: self.work.clone(), kind: RouteKind::Plain }
+    }
+}
+
+fn default_queue() -> String {
+    limits::QUEUE_DEFAULT.into()
+}
+fn is_default_queue(queue: &str) -> bool {
+    queue == limits::QUEUE_DEFAULT
+}
+fn default_priority() -> i32 {
+    limits::PRIORITY_DEFAULT
+}
+fn is_default_priority(priority: &i32) -> bool {
+    *priority == limits::PRIORITY_DEFAULT
+}
+fn default_timeout() -> Duration {
+    limits::TIMEOUT_DEFAULT
+}
+fn is_default_timeout(timeout: &Duration) -> bool {
+    *timeout == limits::TIMEOUT_DEFAULT
+}
+fn is_default_retry(retry: &RetryPolicy) -> bool {
+    *retry == RetryPolicy::default()
+}
+
+/// How a route's jobs are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteKind {
+    /// To any worker process that serves it.
+    Plain,
+    /// Only to a worker process that runs nothing else: these jobs crashed their worker process before.
+    Quarantined,
+}
+
+impl RouteKind {
+    /// The number that is stored.
+    pub fn code(self) -> i64 {
+        match self {
+            RouteKind::Plain => 0,
+            RouteKind::Quarantined => 1,
+        }
+    }
+}
+
+/// What a claim matches on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The queue.
+    pub queue: String,
+    /// The command or API.
+    pub work: Work,
+    /// How its jobs are given out.
+    pub kind: RouteKind,
+}
+
+/// Where a job's ready row stands, or stood last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadyKey {
+    /// The route.
+    pub route: RouteId,
+    /// The priority.
+    pub priority: i32,
+    /// Not claimed before this time.
+    pub ready_time: Time,
+    /// The job.
+    pub job: JobId,
+}
+
+/// What changes from attempt to attempt and travels from ready row to lease row and back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The epoch of the last lease or revival.
+    pub epoch: Epoch,
+    /// Attempts of this run spent, one that is under way included.
+    pub attempt: i32,
+    /// Crashes of this run.
+    pub crashes: i32,
+    /// Claims in a row whose answer never arrived.
+    pub unacknowledged: i32,
+}
+
+/// A job as it was enqueued, with the run it is in.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The month whose tables hold it.
+    pub month: Month,
+    /// The run it is in, counted from 1.
+    pub run: Run,
+    /// When that run began: enqueue or requeue.
+    pub run_time: Time,
+    /// When it was enqueued.
+    pub create_time: Time,
+    /// Where its ready row stands or stood last.
+    pub ready: ReadyKey,
+    /// What was asked for.
+    pub spec: Spec,
+    /// The request.
+    pub request: Payload,
+    /// Tells two contents apart.
+    pub digest: [u8; 16],
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Well; something still follows.
+    Executed,
+    /// Well.
+    Completed,
+    /// Badly.
+    Failed,
+    /// By cancellation.
+    Cancelled,
+}
+
+impl Ending {
+    /// The number that is stored.
+    pub fn code(self) -> i64 {
+        match self {
+            Ending::Executed => 1,
+            Ending::Completed => 2,
+            Ending::Failed => 3,
+            Ending::Cancelled => 4,
+        }
+    }
+
+    /// The ending of a stored number.
+    pub fn from_code(code: i64) -> Option<Ending> {
+        [Ending::Executed, Ending::Completed, Ending::Failed, Ending::Cancelled].into_iter().find(|e| e.code() == code)
+    }
+
+    /// What people see.
+    pub fn state(self) -> State {
+        match self {
+            Ending::Executed => State::Executed,
+            Ending::Completed => State::Completed,
+            Ending::Failed => State::Failed,
+            Ending::Cancelled => State::Cancelled,
+        }
+    }
+}
+
+/// The outcome of a run; there is never a second one.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The run.
+    pub run: Run,
+    /// How it ended.
+    pub ending: Ending,
+    /// Attempts, crashes and the last epoch.
+    pub turn: Turn,
+    /// When the last attempt was leased, if there was one.
+    pub start_time: Option<Time>,
+    /// When it ended.
+    pub finish_time: Time,
+    /// The session of the last attempt, if there was one.
+    pub session: Option<SessionId>,
+    /// The name of the worker process of the last attempt; may be empty.
+    pub worker_process: String,
+    /// The result of a completed run.
+    pub result: Payload,
+    /// The error of a failed run, or the last one before it ended otherwise.
+    pub error: Option<JobError>,
+    /// The cancellation of a cancelled run.
+    pub cancelled: Option<Cancelled>,
+    /// The last status line reported; may be empty.
+    pub status: String,
+    /// Log lines stored of the last epoch.
+    pub log_sequence: i64,
+}
+
+/// Where a job stands, as stored.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Waiting for its time or for a worker process.
+    Ready,
+    /// Leased; the name is that of the worker process.
+    Leased(Box<Lease>, String),
+    /// Ended.
+    Ended(Box<Outcome>),
+}
+
+/// A job with all that is known of it now.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What was asked for.
+    pub job: Job,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Attempts and epoch.
+    pub turn: Turn,
+    /// Progress as reported, 0 to 1.
+    pub progress: Option<f64>,
+    /// The status line as reported; may be empty.
+    pub status: String,
+    /// A cancel request that its handler has not answered yet.
+    pub cancel: Option<String>,
+    /// The error of the last attempt that failed, if any.
+    pub last_error: Option<JobError>,
+}
+
+impl View {
+    /// What people see of it at `now`.
+    pub fn state(&self, now: Time) -> State {
+        match &self.phase {
+            Phase::Ready if self.job.ready.ready_time > now => State::Scheduled,
+            Phase::Ready => State::Queued,
+            Phase::Leased(..) => State::Running,
+            Phase::Ended(outcome) => outcome.ending.state(),
+        }
+    }
+
+    /// The outcome, if there is one.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Ended(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// The lease, if it is running.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.phase {
+            Phase::Leased(lease, _) => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// Orders what watchers see: (run, epoch, phase), phases ordered ready < leased < ended.
+    pub fn position(&self) -> (Run, Epoch, u8) {
+        let phase = match &self.phase {
+            Phase::Ready => 0,
+            Phase::Leased(..) => 1,
+            Phase::Ended(outcome) if outcome.ending == Ending::Executed => 2,
+            Phase::Ended(_) => 3,
+        };
+        (self.job.run, self.turn.epoch, phase)
+    }
+}

@@ -1,0 +1,32 @@
+//! The nouns of Haulier and its pure decisions. No IO, no async, no SQL, no protobuf.
+//!
+//! What is stored is smaller than what is shown: a live job is *ready* (with a start time) or *leased*, an
+//! ended run has an [`Outcome`]. [`State`] is what people see of it, and [`after_attempt`] is the one place
+//! that decides what a job does next.
+
+mod cancel;
+mod error;
+mod filter;
+mod id;
+mod job;
+mod lease;
+pub mod limits;
+mod log;
+mod next;
+mod retry;
+mod session;
+mod token;
+
+pub use cancel::{CancelMark, CancelReason, Cancelled};
+pub use error::{FailureReason, JobError};
+pub use filter::{Filter, Order};
+pub use id::{Epoch, JobId, Month, RouteId, Run, ServerId, SessionId, Time, check_name, check_text, micros};
+pub use job::{
+    Ending, Job, Outcome, Payload, Phase, Priority, ReadyKey, RefPolicy, Route, RouteKind, Spec, State, Turn, View, Work,
+};
+pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
+pub use log::{Attempt, AttemptEnd, Level, LogLine};
+pub use next::{Circumstances, Ended, Next, after_attempt};
+pub use retry::{Backoff, RetryPolicy};
+pub use session::{ServedCommand, Session, SessionState};
+pub use token::{TokenError, digest, read_token, write_token};
