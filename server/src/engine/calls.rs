@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, CancelReason, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order, Payload, RefPolicy, Run,
-    ServedCommand, SessionId, Spec, State, Time, View,
+    Attempt, CancelReason, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order, Payload,
+    RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
 };
 use crate::store::LeasedJob;
 

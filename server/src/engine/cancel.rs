@@ -13,8 +13,13 @@ impl Engine {
         let core = Arc::clone(&self.core);
         unit(async move {
             let job = core.id_of(&call.job).await?;
-            let order =
-                CancelOrder { job, reason: call.reason, text: call.text, grace: call.grace, only_waiting: false };
+            let order = CancelOrder {
+                job,
+                reason: call.reason,
+                text: call.text,
+                grace: call.grace,
+                only_waiting: false,
+            };
             let result = match core.store.cancel(&order).await? {
                 CancelAnswer::Cancelled => CancelResult::Cancelled,
                 CancelAnswer::Requested(mark) => {
@@ -22,7 +27,9 @@ impl Engine {
                     CancelResult::Requested
                 }
                 CancelAnswer::Ended(_) => CancelResult::AlreadyFinished,
-                CancelAnswer::Running => return Err(Error::Internal("a cancel of any job found a running one".into())),
+                CancelAnswer::Running => {
+                    return Err(Error::Internal("a cancel of any job found a running one".into()));
+                }
                 CancelAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
             };
             core.hub.changed([job]);
@@ -39,11 +46,15 @@ impl Engine {
                 RequeueAnswer::Requeued(_) => true,
                 RequeueAnswer::Repeated(_) => false,
                 RequeueAnswer::Refused(state) => {
-                    let message = format!("job {job} is {state:?}: only a failed or cancelled job can be requeued");
+                    let message =
+                        format!("job {job} is {state:?}: only a failed or cancelled job can be requeued");
                     return Err(Error::WrongState { state, message });
                 }
                 RequeueAnswer::NoSuchRun(latest) => {
-                    return Err(Error::invalid("run", format!("is not a run of job {job}, whose latest is {latest}")));
+                    return Err(Error::invalid(
+                        "run",
+                        format!("is not a run of job {job}, whose latest is {latest}"),
+                    ));
                 }
                 RequeueAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
             };
@@ -77,8 +88,11 @@ impl Core {
         for view in self.store.views(&jobs, Payloads::LeftOut).await? {
             let Some(lease) = view.lease() else { continue };
             let Some(mark) = marks.iter().find(|mark| mark.job == view.job.id) else { continue };
-            let down =
-                Down::Cancel { fence: lease.fence, reason: mark.text.clone(), grace: mark.force_time.since(now) };
+            let down = Down::Cancel {
+                fence: lease.fence,
+                reason: mark.text.clone(),
+                grace: mark.force_time.since(now),
+            };
             if self.tell(lease.session, down) {
                 self.hub.told(mark.job, mark.epoch);
             }
@@ -100,7 +114,12 @@ impl Core {
             self.store.leases(session, None).await?.into_iter().map(|(lease, _)| lease.fence).collect();
         let ends: Vec<Finish> = held
             .iter()
-            .map(|fence| Finish { fence: *fence, ended: Ended::Released, result: Payload::None, log_sequence: 0 })
+            .map(|fence| Finish {
+                fence: *fence,
+                ended: Ended::Released,
+                result: Payload::None,
+                log_sequence: 0,
+            })
             .collect();
         if !ends.is_empty() {
             self.store.finish(&ends, OnLocked::Wait).await?;

@@ -69,7 +69,8 @@ impl Engine {
         deadline: std::time::Instant,
     ) -> Result<Option<Vec<LeasedJob>>> {
         let (answer, mut answered) = oneshot::channel();
-        let ticket = ClaimTicket { session: call.session, claim_loop: call.claim_loop, sequence: call.sequence };
+        let ticket =
+            ClaimTicket { session: call.session, claim_loop: call.claim_loop, sequence: call.sequence };
         let once = call.wait.is_zero();
         let waiter = Waiter { ticket, session: Arc::clone(session), max_jobs: call.max_jobs, once, answer };
         // A draining session is given nothing more; it waits like any other, so that it does not ask in a circle.
@@ -115,8 +116,11 @@ impl Core {
         }
         if call.sequence == memory.stored {
             let leases = self.store.leases(session.id, Some(call.claim_loop)).await?;
-            let held: Vec<_> =
-                leases.into_iter().map(|(lease, _)| lease).filter(|lease| lease.claim == call.sequence).collect();
+            let held: Vec<_> = leases
+                .into_iter()
+                .map(|(lease, _)| lease)
+                .filter(|lease| lease.claim == call.sequence)
+                .collect();
             return Ok(Place::Repeat(self.store.leased_jobs(&held).await?));
         }
         if memory.stored > call.ack_sequence {
@@ -140,7 +144,8 @@ impl Core {
         if state.sequence == i64::MAX {
             return Err(Error::SessionLost);
         }
-        let memory = LoopMemory { stored: state.sequence, received: state.received, last_call: call.sequence };
+        let memory =
+            LoopMemory { stored: state.sequence, received: state.received, last_call: call.sequence };
         session.remember_loop(call.claim_loop, memory);
         Ok(memory)
     }
@@ -229,7 +234,9 @@ impl ClaimWork {
     /// Gives one quarantined job to a worker process that runs nothing else, and nothing else to it meanwhile.
     async fn serve_quarantined(&self) -> Result<()> {
         let core = &self.core;
-        let Some((waiter, group)) = core.room.plan_quarantined(core.clock.now(), &core.routes) else { return Ok(()) };
+        let Some((waiter, group)) = core.room.plan_quarantined(core.clock.now(), &core.routes) else {
+            return Ok(());
+        };
         let session = Arc::clone(&waiter.session);
         session.set_exclusive(Some(JobId::default()));
         let served = std::panic::AssertUnwindSafe(self.serve_alone(waiter, group)).catch_unwind().await;

@@ -13,8 +13,8 @@ use super::unit::unit;
 use super::{Core, Engine, EnqueueAnswer, EnqueueCall, Error, Result};
 use crate::clock;
 use crate::model::{
-    Epoch, Fence, Job, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RefPolicy, Route, RouteId, Run, Spec, State,
-    Time, Turn, digest, limits,
+    Epoch, Fence, Job, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RefPolicy, Route, RouteId, Run,
+    Spec, State, Time, Turn, digest, limits,
 };
 use crate::store::{Enqueued, Handoff, LeasedJob, NewJob, StoreError};
 
@@ -42,16 +42,20 @@ impl Engine {
     /// Stores a job before it answers.
     pub async fn enqueue(&self, call: EnqueueCall) -> Result<EnqueueAnswer> {
         let digest = content_digest(&call);
-        let (policy, ref_id, request_id) = (call.ref_policy, call.spec.ref_id.clone(), call.spec.request_id.clone());
+        let (policy, ref_id, request_id) =
+            (call.ref_policy, call.spec.ref_id.clone(), call.spec.request_id.clone());
         let stored = self.enqueues.join(EnqueueMember { call, digest }).await?;
         match stored.what {
             Enqueued::Ready => {
                 let state = if stored.ready_time > stored.now { State::Scheduled } else { State::Queued };
                 Ok(EnqueueAnswer { job: stored.job, ref_id: stored.ref_id, created: true, state })
             }
-            Enqueued::Leased => {
-                Ok(EnqueueAnswer { job: stored.job, ref_id: stored.ref_id, created: true, state: State::Running })
-            }
+            Enqueued::Leased => Ok(EnqueueAnswer {
+                job: stored.job,
+                ref_id: stored.ref_id,
+                created: true,
+                state: State::Running,
+            }),
             Enqueued::SameRequest(job) => {
                 self.existing(job, digest).await?.ok_or(Error::RequestReused(request_id))
             }
@@ -134,10 +138,12 @@ impl EnqueueWork {
             }
         };
         hands.settle(&new, &answers);
-        core.room.note(new.iter().zip(&answers).filter(|(_, answer)| **answer == Enqueued::Ready).map(|(new, _)| {
-            let key = new.job.ready;
-            (key.route, key.priority, key.ready_time)
-        }));
+        core.room.note(new.iter().zip(&answers).filter(|(_, answer)| **answer == Enqueued::Ready).map(
+            |(new, _)| {
+                let key = new.job.ready;
+                (key.route, key.priority, key.ready_time)
+            },
+        ));
         core.hub.changed(new.iter().map(|new| new.job.id));
         Ok(new.into_iter().zip(answers).map(|(new, what)| stored(new, what, now)).collect())
     }
@@ -172,7 +178,17 @@ impl EnqueueMember {
         let ready_time = spec.run_after.map_or(now, |after| after.max(now));
         let ready = ReadyKey { route, priority: spec.priority, ready_time, job: id };
         let request = self.call.request.clone();
-        Job { id, month, run: Run(1), run_time: now, create_time: now, ready, spec, request, digest: self.digest }
+        Job {
+            id,
+            month,
+            run: Run(1),
+            run_time: now,
+            create_time: now,
+            ready,
+            spec,
+            request,
+            digest: self.digest,
+        }
     }
 }
 
@@ -230,10 +246,13 @@ impl Hands {
             }
         }
         let fits = |(waiter, jobs): &&mut (Waiter, Vec<(usize, Handoff)>)| {
-            jobs.len() < waiter.max_jobs.min(limits::CLAIM_JOBS_MAX as usize) && waiter.session.served.takes_plain(route)
+            jobs.len() < waiter.max_jobs.min(limits::CLAIM_JOBS_MAX as usize)
+                && waiter.session.served.takes_plain(route)
         };
         let (waiter, jobs) = self.waiters.iter_mut().filter(fits).min_by_key(|(_, jobs)| jobs.len())?;
-        if !jobs.is_empty() && job.request.len() as i64 > limits::CLAIM_BYTES_MAX / limits::CLAIM_JOBS_MAX as i64 {
+        if !jobs.is_empty()
+            && job.request.len() as i64 > limits::CLAIM_BYTES_MAX / limits::CLAIM_JOBS_MAX as i64
+        {
             // A large job goes through the ready table, where the size of an answer is kept.
             return None;
         }
@@ -255,7 +274,11 @@ impl Hands {
             let leased: Vec<LeasedJob> = jobs
                 .into_iter()
                 .filter(|(at, _)| answers[*at] == Enqueued::Leased)
-                .map(|(at, handoff)| LeasedJob { lease: lease(&new[at].job, &handoff), job: new[at].job.clone(), checkpoint: None })
+                .map(|(at, handoff)| LeasedJob {
+                    lease: lease(&new[at].job, &handoff),
+                    job: new[at].job.clone(),
+                    checkpoint: None,
+                })
                 .collect();
             if refused && leased.is_empty() {
                 waiter.reply(Reply::Refused);

@@ -118,7 +118,9 @@ impl From<StoreError> for Error {
                 tracing::error!(%error, "the database has no room");
                 Error::DiskFull
             }
-            StoreError::IdTaken | StoreError::Corrupt(_) | StoreError::Other(_) => Error::Internal(error.to_string()),
+            StoreError::IdTaken | StoreError::Corrupt(_) | StoreError::Other(_) => {
+                Error::Internal(error.to_string())
+            }
         }
     }
 }

@@ -128,8 +128,11 @@ impl<C: Commit> Group<C> {
                     }
                 }
                 Err(StoreError::Other(_) | StoreError::Corrupt(_)) if members.len() > 1 => {
-                    let mut first: Vec<_> =
-                        members.into_iter().zip(callers).map(|(member, answer)| Waiting { member, answer }).collect();
+                    let mut first: Vec<_> = members
+                        .into_iter()
+                        .zip(callers)
+                        .map(|(member, answer)| Waiting { member, answer })
+                        .collect();
                     let second = first.split_off(first.len() / 2);
                     parts.extend([second, first]);
                 }
@@ -222,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn callers_who_come_during_a_commit_share_the_next_one() {
         let group = gate(0);
-        let calls: Vec<_> = (0..100)
+        let calls: Vec<_> = (100..200)
             .map(|n| {
                 let group = Arc::clone(&group);
                 tokio::spawn(async move { group.join(n).await })
@@ -230,8 +233,8 @@ mod tests {
             .collect();
         tokio::task::yield_now().await;
         group.work.allowed.add_permits(2);
-        for (n, call) in calls.into_iter().enumerate() {
-            assert_eq!(call.await.unwrap().unwrap(), n as u64 * 10);
+        for (n, call) in (100..200).zip(calls) {
+            assert_eq!(call.await.unwrap().unwrap(), n * 10);
         }
         assert!(group.work.commits.load(Ordering::Relaxed) <= 2);
     }

@@ -169,7 +169,8 @@ impl Followed {
         let inner = self.hub.lock();
         let start = inner.end - inner.recent.len() as u64;
         let told = (self.seen >= start).then(|| {
-            let mut jobs: Vec<JobId> = inner.recent.iter().skip((self.seen - start) as usize).copied().collect();
+            let mut jobs: Vec<JobId> =
+                inner.recent.iter().skip((self.seen - start) as usize).copied().collect();
             jobs.sort_unstable();
             jobs.dedup();
             jobs

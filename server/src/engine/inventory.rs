@@ -19,7 +19,8 @@ pub(crate) struct Findings {
 /// A lease is judged only if its claim is at or below `received`, or below `sent`, or equals a `sent` that is no longer
 /// open: else its answer may be on the way, and nothing follows from its absence.
 pub(crate) fn judge(leased: &[Lease], heartbeat: &Heartbeat) -> Findings {
-    let loops: HashMap<i32, &LoopReport> = heartbeat.loops.iter().map(|report| (report.claim_loop, report)).collect();
+    let loops: HashMap<i32, &LoopReport> =
+        heartbeat.loops.iter().map(|report| (report.claim_loop, report)).collect();
     let listed: HashSet<Fence> = heartbeat.leases.iter().copied().collect();
     let known: HashSet<Fence> = leased.iter().map(|lease| lease.fence).collect();
     let arrived_or_never_will = |lease: &&Lease| {

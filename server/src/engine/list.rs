@@ -117,14 +117,19 @@ fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
         Some((kind, value)) => WalkSource::Label(month, kind, value),
         None => WalkSource::Month(month),
     };
-    let of_month = |(month, from, to): &(Month, JobId, JobId)| Stretch { source: source(*month), from: *from, to: *to };
+    let of_month =
+        |(month, from, to): &(Month, JobId, JobId)| Stretch { source: source(*month), from: *from, to: *to };
     let mut stretches: Vec<Stretch> = if let Some(month) = call.month {
         ranges.iter().filter(|(of, _, _)| *of == month).map(of_month).collect()
     } else if call.filter.wants_only_live() {
         vec![Stretch { source: WalkSource::Live, from: JobId(0), to: JobId(i64::MAX) }]
     } else {
         let newest = &ranges[ranges.len().saturating_sub(2)..];
-        let older = newest.first().map(|(_, from, _)| Stretch { source: WalkSource::Live, from: JobId(0), to: *from });
+        let older = newest.first().map(|(_, from, _)| Stretch {
+            source: WalkSource::Live,
+            from: JobId(0),
+            to: *from,
+        });
         older.into_iter().chain(newest.iter().map(of_month)).collect()
     };
     if call.order == Order::NewestFirst {

@@ -18,7 +18,12 @@ impl Engine {
             let id = core.id_of(&key).await?;
             let mut view = core.view(id).await?;
             if let Some(run) = run.filter(|run| *run != view.job.run) {
-                let none = || Error::invalid("run", format!("{run} is not a run of job {id}, whose latest is {}", view.job.run));
+                let none = || {
+                    Error::invalid(
+                        "run",
+                        format!("{run} is not a run of job {id}, whose latest is {}", view.job.run),
+                    )
+                };
                 let outcome = core.store.outcome(id, run).await?.ok_or_else(none)?;
                 view.job.run = run;
                 view.turn = outcome.turn;
@@ -66,7 +71,8 @@ impl Engine {
             lines.retain(|line| line.run == run);
             let more = lines.len() > call.page_size;
             lines.truncate(call.page_size);
-            let next = lines.last().filter(|_| more).map(|line| write_logs_token(&call, line)).unwrap_or_default();
+            let next =
+                lines.last().filter(|_| more).map(|line| write_logs_token(&call, line)).unwrap_or_default();
             Ok(Page { items: lines, next })
         })
         .await

@@ -19,12 +19,13 @@ use super::inventory;
 use super::sessions::SessionLink;
 use super::unit::unit;
 use super::{
-    Ack, CheckpointReport, Core, Down, Engine, Error, Heartbeat, LogsReport, OutcomeReport, ProgressReport, Refusal,
-    Report, Result,
+    Ack, CheckpointReport, Core, Down, Engine, Error, Heartbeat, LogsReport, OutcomeReport, ProgressReport,
+    Refusal, Report, Result,
 };
 use crate::model::{Ended, Fence, JobId, LogLine, Payload, Run, SessionId, limits};
 use crate::store::{
-    Beat, BeatAnswer, ClaimTicket, Fate, Finish, Finished, LogAppend, OnLocked, ProgressWrite, StoreError, Written,
+    Beat, BeatAnswer, ClaimTicket, Fate, Finish, Finished, LogAppend, OnLocked, ProgressWrite, StoreError,
+    Written,
 };
 
 /// Messages on their way down before their writers wait.
@@ -111,7 +112,10 @@ impl ReportLink {
             + report.checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum::<i64>();
         let most_bytes = 2 * limits::LOG_CREDIT_BYTES + limits::MESSAGE_IN_BYTES_MAX as i64;
         let message = if outcomes > 2 * limits::OUTCOMES_UNACKNOWLEDGED_MAX {
-            format!("{outcomes} outcomes are unacknowledged, at most {} may be", limits::OUTCOMES_UNACKNOWLEDGED_MAX)
+            format!(
+                "{outcomes} outcomes are unacknowledged, at most {} may be",
+                limits::OUTCOMES_UNACKNOWLEDGED_MAX
+            )
         } else if self.open_bytes.load(Ordering::Relaxed) + bytes > most_bytes {
             "far more log lines and checkpoints were sent than the log credit allows".into()
         } else {
@@ -212,7 +216,9 @@ impl ReportLink {
             if let Some(tail) = tail {
                 tail.cancelled().await;
             }
-            let acks = join_all(outcomes.into_iter().map(|outcome| engine.end_attempt(outcome, link.as_deref()))).await;
+            let acks =
+                join_all(outcomes.into_iter().map(|outcome| engine.end_attempt(outcome, link.as_deref())))
+                    .await;
             open.fetch_sub(count, Ordering::Relaxed);
             for ack in acks {
                 let _ = down.send(Down::Ack(ack)).await;
@@ -303,7 +309,12 @@ impl Engine {
     }
 
     /// Renews the session and acts on what its inventory tells.
-    async fn beat(&self, link: &Arc<SessionLink>, heartbeat: Heartbeat, down: &mpsc::Sender<Down>) -> Result<()> {
+    async fn beat(
+        &self,
+        link: &Arc<SessionLink>,
+        heartbeat: Heartbeat,
+        down: &mpsc::Sender<Down>,
+    ) -> Result<()> {
         let beat = Beat { session: link.id, beat: heartbeat.beat, server: self.core.server };
         match self.beats.join(beat).await? {
             BeatAnswer::Lost => {
@@ -330,7 +341,8 @@ impl Engine {
         let core = Arc::clone(&self.core);
         let session = Arc::clone(link);
         let (unknown, fates) = unit(async move {
-            let leased: Vec<_> = core.store.leases(session.id, None).await?.into_iter().map(|(lease, _)| lease).collect();
+            let leased: Vec<_> =
+                core.store.leases(session.id, None).await?.into_iter().map(|(lease, _)| lease).collect();
             if let Some(job) = session.exclusive_job()
                 && job != JobId::default()
                 && !leased.iter().any(|lease| lease.fence.job == job)
@@ -363,7 +375,12 @@ impl Core {
         }
         let ends: Vec<Finish> = unheld
             .iter()
-            .map(|fence| Finish { fence: *fence, ended: Ended::Undelivered, result: Payload::None, log_sequence: 0 })
+            .map(|fence| Finish {
+                fence: *fence,
+                ended: Ended::Undelivered,
+                result: Payload::None,
+                log_sequence: 0,
+            })
             .collect();
         self.store.finish(&ends, OnLocked::Wait).await?;
         tracing::info!(count = unheld.len(), "jobs whose claim answer never arrived went back");
@@ -459,4 +476,3 @@ impl Commit for ProgressWork {
         Ok(answers)
     }
 }
-

@@ -86,7 +86,8 @@ impl Room {
     pub(crate) fn enter(&self, waiter: Waiter) {
         let mut inner = self.lock();
         let same = |other: &Waiter| {
-            (other.ticket.session, other.ticket.claim_loop) == (waiter.ticket.session, waiter.ticket.claim_loop)
+            (other.ticket.session, other.ticket.claim_loop)
+                == (waiter.ticket.session, waiter.ticket.claim_loop)
         };
         if let Some(at) = inner.waiters.iter().position(same)
             && let Some(older) = inner.waiters.remove(at)
@@ -219,8 +220,11 @@ impl Room {
                 continue;
             }
             let serves = |(_, route): &&(GroupKey, Arc<Route>)| waiter.session.served.takes_plain(route);
-            let groups: Vec<GroupKey> =
-                if waiter.is_open() { due.iter().filter(serves).map(|(key, _)| *key).collect() } else { Vec::new() };
+            let groups: Vec<GroupKey> = if waiter.is_open() {
+                due.iter().filter(serves).map(|(key, _)| *key).collect()
+            } else {
+                Vec::new()
+            };
             if !groups.is_empty() {
                 claims.push((waiter, groups));
             } else if waiter.once {
@@ -237,7 +241,9 @@ impl Room {
     pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, GroupKey)> {
         let mut inner = self.lock();
         for (key, known) in &inner.backlog {
-            let Some(route) = routes.route(key.0).filter(|route| route.kind == RouteKind::Quarantined) else { continue };
+            let Some(route) = routes.route(key.0).filter(|route| route.kind == RouteKind::Quarantined) else {
+                continue;
+            };
             let fits = |waiter: &Waiter| waiter.is_open() && waiter.session.served.takes(&route);
             if known.ready_time <= now
                 && let Some(at) = inner.waiters.iter().position(fits)
@@ -291,7 +297,9 @@ impl Inner {
     }
 
     fn serves(&self, route: RouteId, routes: &Routes) -> bool {
-        routes.route(route).is_some_and(|route| self.waiters.iter().any(|waiter| waiter.session.served.takes(&route)))
+        routes
+            .route(route)
+            .is_some_and(|route| self.waiters.iter().any(|waiter| waiter.session.served.takes(&route)))
     }
 }
 

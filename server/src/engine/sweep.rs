@@ -103,7 +103,12 @@ impl Core {
         }
         let ends: Vec<Finish> = swept
             .iter()
-            .map(|lease| Finish { fence: lease.fence, ended: how(lease), result: Payload::None, log_sequence: 0 })
+            .map(|lease| Finish {
+                fence: lease.fence,
+                ended: how(lease),
+                result: Payload::None,
+                log_sequence: 0,
+            })
             .collect();
         let answers = self.store.finish(&ends, OnLocked::Skip).await?;
         let moved = answers.iter().filter(|answer| matches!(answer, Finished::Stored(_))).count();

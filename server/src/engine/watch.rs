@@ -181,7 +181,8 @@ impl<'a> Watcher<'a> {
         loop {
             let (core, job, after) = (Arc::clone(&self.core), self.job, self.at.log);
             let lines =
-                unit(async move { Ok(core.store.logs(job, after, Level::Trace, LINES_PER_EVENT).await?) }).await?;
+                unit(async move { Ok(core.store.logs(job, after, Level::Trace, LINES_PER_EVENT).await?) })
+                    .await?;
             let Some(last) = lines.last() else { return Ok(Told::GoOn) };
             self.at.log = position_of(last);
             let full = lines.len() as i64 == LINES_PER_EVENT;
@@ -195,7 +196,8 @@ impl<'a> Watcher<'a> {
     }
 
     async fn send(&self, what: WatchWhat) -> Told {
-        let event = WatchEvent { token: write_job_token(self.job, self.at), now: self.core.clock.now(), what };
+        let event =
+            WatchEvent { token: write_job_token(self.job, self.at), now: self.core.clock.now(), what };
         if self.events.send(Ok(event)).await.is_ok() { Told::GoOn } else { Told::Gone }
     }
 }
@@ -375,7 +377,8 @@ impl<'a> Follower<'a> {
     }
 
     async fn send(&self, what: WatchManyWhat) -> bool {
-        let event = WatchManyEvent { token: write_many_token(&self.filter), now: self.core.clock.now(), what };
+        let event =
+            WatchManyEvent { token: write_many_token(&self.filter), now: self.core.clock.now(), what };
         self.events.send(Ok(event)).await.is_ok()
     }
 }

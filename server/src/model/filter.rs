@@ -83,7 +83,9 @@ impl Filter {
             Work::Command(command) => self.api.is_empty() && is_or_empty(&self.command, command),
             Work::Api { target, method } => {
                 self.command.is_empty()
-                    && (self.api.is_empty() || self.api == *target || self.api == format!("{target} {method}"))
+                    && (self.api.is_empty()
+                        || self.api == *target
+                        || self.api == format!("{target} {method}"))
             }
         }
     }

@@ -87,7 +87,8 @@ pub struct Month(pub i32);
 impl Month {
     /// The month of a point in time, UTC.
     pub fn of(time: Time) -> Month {
-        let date = jiff::Timestamp::from_microsecond(time.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+        let date =
+            jiff::Timestamp::from_microsecond(time.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
         Month(i32::from(date.year()) * 100 + i32::from(date.month()))
     }
 

@@ -352,7 +352,9 @@ impl Ending {
 
     /// The ending of a stored number.
     pub fn from_code(code: i64) -> Option<Ending> {
-        [Ending::Executed, Ending::Completed, Ending::Failed, Ending::Cancelled].into_iter().find(|e| e.code() == code)
+        [Ending::Executed, Ending::Completed, Ending::Failed, Ending::Cancelled]
+            .into_iter()
+            .find(|e| e.code() == code)
     }
 
     /// What people see.

@@ -28,7 +28,9 @@ impl Level {
 
     /// The level of a stored number.
     pub fn from_code(code: i64) -> Option<Level> {
-        [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error].get(usize::try_from(code - 1).ok()?).copied()
+        [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error]
+            .get(usize::try_from(code - 1).ok()?)
+            .copied()
     }
 }
 

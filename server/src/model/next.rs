@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AttemptEnd, CancelReason, Cancelled, Ending, FailureReason, JobError, RetryPolicy, RouteKind, Time, Turn, limits,
+    AttemptEnd, CancelReason, Cancelled, Ending, FailureReason, JobError, RetryPolicy, RouteKind, Time, Turn,
+    limits,
 };
 
 /// How an attempt ended, as its worker process or the reaper tells it.
@@ -96,7 +97,13 @@ pub fn after_attempt(ended: &Ended, at: &Circumstances<'_>) -> Next {
     match ended {
         Ended::Completed => {
             let turn = Turn { unacknowledged: 0, ..at.turn };
-            Next::Done { ending: Ending::Completed, turn, attempt: AttemptEnd::Completed, error: None, cancelled: None }
+            Next::Done {
+                ending: Ending::Completed,
+                turn,
+                attempt: AttemptEnd::Completed,
+                error: None,
+                cancelled: None,
+            }
         }
         Ended::Failed { error, retryable, retry_delay } => {
             after_failure(AttemptEnd::Failed, error.clone(), *retryable, *retry_delay, at)
@@ -126,7 +133,11 @@ fn after_failure(
     let turn = Turn { unacknowledged: 0, ..at.turn };
     let refused = retryable == Some(false);
     if refused || turn.attempt > at.policy.retry_limit {
-        let reason = if refused && error.reason == FailureReason::Handler { FailureReason::NonRetryable } else { error.reason };
+        let reason = if refused && error.reason == FailureReason::Handler {
+            FailureReason::NonRetryable
+        } else {
+            error.reason
+        };
         return failed(turn, end, JobError { reason, ..error });
     }
     let delay = retry_delay.unwrap_or_else(|| at.policy.delay(turn.attempt, at.chance));
@@ -150,10 +161,14 @@ fn after_crash(acknowledged: bool, at: &Circumstances<'_>) -> Next {
     };
     let message = "the worker process was lost while it ran the job";
     if counts && turn.crashes > at.policy.crash_limit {
-        let message = format!("{message}, for the {}. time: the job is suspected to kill its worker process", turn.crashes);
+        let message = format!(
+            "{message}, for the {}. time: the job is suspected to kill its worker process",
+            turn.crashes
+        );
         return failed(turn, AttemptEnd::Crashed, plain_error(FailureReason::Poison, message));
     }
-    let attempt = acknowledged.then(|| (AttemptEnd::Crashed, Some(plain_error(FailureReason::Crash, message.into()))));
+    let attempt =
+        acknowledged.then(|| (AttemptEnd::Crashed, Some(plain_error(FailureReason::Crash, message.into()))));
     ready_again(at, turn, attempt)
 }
 
@@ -229,19 +244,25 @@ mod tests {
         assert_eq!(reason(&after_attempt(&never, &at(&policy, turn(1)))), Some(FailureReason::NonRetryable));
         let later = Ended::Failed { error, retryable: None, retry_delay: Some(Duration::from_secs(77)) };
         let next = after_attempt(&later, &at(&policy, turn(1)));
-        assert!(matches!(next, Next::Ready { ready_time, .. } if ready_time == NOW.plus(Duration::from_secs(77))));
+        assert!(
+            matches!(next, Next::Ready { ready_time, .. } if ready_time == NOW.plus(Duration::from_secs(77)))
+        );
     }
 
     #[test]
     fn a_timeout_is_a_failure_like_any_other() {
         let policy = RetryPolicy { retry_limit: 0, ..RetryPolicy::default() };
-        assert_eq!(reason(&after_attempt(&Ended::TimedOut, &at(&policy, turn(1)))), Some(FailureReason::Timeout));
+        assert_eq!(
+            reason(&after_attempt(&Ended::TimedOut, &at(&policy, turn(1)))),
+            Some(FailureReason::Timeout)
+        );
     }
 
     #[test]
     fn a_retry_after_the_give_up_time_is_not_made() {
         let give_up_after = Some(Duration::from_secs(4));
-        let policy = RetryPolicy { give_up_after, backoff: super::super::Backoff::Fixed, ..RetryPolicy::default() };
+        let policy =
+            RetryPolicy { give_up_after, backoff: super::super::Backoff::Fixed, ..RetryPolicy::default() };
         assert_eq!(reason(&after_attempt(&failure(), &at(&policy, turn(1)))), Some(FailureReason::Abandoned));
     }
 
@@ -250,7 +271,10 @@ mod tests {
         let policy = RetryPolicy::default();
         for ended in [Ended::Released, Ended::Undelivered] {
             let next = after_attempt(&ended, &at(&policy, turn(2)));
-            assert!(matches!(next, Next::Ready { turn, ready_time: NOW, .. } if turn.attempt == 1), "{ended:?}");
+            assert!(
+                matches!(next, Next::Ready { turn, ready_time: NOW, .. } if turn.attempt == 1),
+                "{ended:?}"
+            );
         }
     }
 
@@ -259,7 +283,10 @@ mod tests {
         let policy = RetryPolicy::default();
         let crashed = Ended::Crashed { acknowledged: true };
         let after = |crashes| after_attempt(&crashed, &at(&policy, Turn { crashes, ..turn(1) }));
-        assert!(matches!(after(0), Next::Ready { kind: RouteKind::Plain, turn: Turn { attempt: 0, crashes: 1, .. }, .. }));
+        assert!(matches!(
+            after(0),
+            Next::Ready { kind: RouteKind::Plain, turn: Turn { attempt: 0, crashes: 1, .. }, .. }
+        ));
         assert!(matches!(after(1), Next::Ready { kind: RouteKind::Quarantined, .. }));
         assert_eq!(reason(&after(2)), Some(FailureReason::Poison));
     }
@@ -275,10 +302,11 @@ mod tests {
     fn the_third_answer_in_a_row_that_never_arrived_counts_as_a_crash() {
         let policy = RetryPolicy::default();
         let silent = Ended::Crashed { acknowledged: false };
-        let after = |unacknowledged| match after_attempt(&silent, &at(&policy, Turn { unacknowledged, ..turn(1) })) {
-            Next::Ready { turn, .. } => (turn.crashes, turn.unacknowledged),
-            Next::Done { .. } => panic!("it goes back"),
-        };
+        let after =
+            |unacknowledged| match after_attempt(&silent, &at(&policy, Turn { unacknowledged, ..turn(1) })) {
+                Next::Ready { turn, .. } => (turn.crashes, turn.unacknowledged),
+                Next::Done { .. } => panic!("it goes back"),
+            };
         assert_eq!(after(0), (0, 1));
         assert_eq!(after(1), (0, 2));
         assert_eq!(after(2), (1, 0));

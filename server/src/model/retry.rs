@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn each_backoff_grows_as_its_name_says() {
-        let waits = |backoff| (1..=4).map(|n| policy(backoff).delay(n, 0.0).as_secs_f64()).collect::<Vec<_>>();
+        let waits =
+            |backoff| (1..=4).map(|n| policy(backoff).delay(n, 0.0).as_secs_f64()).collect::<Vec<_>>();
         assert_eq!(waits(Backoff::Fixed), [5.0, 5.0, 5.0, 5.0]);
         assert_eq!(waits(Backoff::Linear), [5.0, 10.0, 15.0, 20.0]);
         assert_eq!(waits(Backoff::Exponential), [5.0, 10.0, 20.0, 40.0]);

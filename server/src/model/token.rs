@@ -31,7 +31,8 @@ pub fn write_token(kind: &str, bytes: &[u8]) -> String {
 
 /// The bytes of a token of `kind`.
 pub fn read_token(kind: &str, text: &str) -> Result<Vec<u8>, TokenError> {
-    let body = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')).ok_or(TokenError::Malformed)?;
+    let body =
+        text.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')).ok_or(TokenError::Malformed)?;
     let mut bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError::Malformed)?;
     let check = bytes.split_off(bytes.len().checked_sub(4).ok_or(TokenError::Malformed)?);
     if check != digest([kind.as_bytes(), bytes.as_slice()])[..4] {

@@ -1,0 +1,385 @@
+//! The client: connect, enqueue, look, follow, cancel, requeue.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use haulier_proto::v1 as pb;
+use haulier_proto::v1::job_service_client::JobServiceClient;
+use serde::Serialize;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::calls::{
+    CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs, attempt_pages, delivery_pages,
+};
+use crate::command::{Command, command_name};
+use crate::connect::{Connector, DEFAULT_ADDRESS, MESSAGE_BYTES_MAX, TlsSettings, Transport};
+use crate::enqueue::{Batch, Enqueue, EnqueueApi, Run};
+use crate::errors::{Error, Result};
+use crate::options::Heritage;
+use crate::pages::Pages;
+use crate::payload::Payload;
+use crate::retry::{self, Backoff, Repeat};
+use crate::watch::{Watch, WatchJobs};
+
+/// How long a call, retries included, may take when nothing else is said.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A client of one Haulier service. Cloning is cheap; clones share a connection, which mends itself.
+///
+/// Calls retry what may pass (the server is away, or has as much in hand as it may) with jitter until their deadline, 30 s unless
+/// [`ClientBuilder::deadline`] says otherwise. A call that stores something carries an id of its own over its retries, so that a
+/// retry never makes a second job.
+#[derive(Clone)]
+pub struct Client {
+    jobs: JobServiceClient<Transport>,
+    transport: Transport,
+    connector: Connector,
+    deadline: Duration,
+    heritage: Option<Arc<Heritage>>,
+}
+
+impl Client {
+    /// Connects to a server at an address such as `http://127.0.0.1:4285` or `https://jobs.example.org`, trying again for 30 s.
+    pub async fn connect(address: impl Into<String>) -> Result<Self> {
+        Self::builder(address).connect().await
+    }
+
+    /// Connects to `HAULIER_ADDRESS` (default `http://127.0.0.1:4285`) with the key in `HAULIER_API_KEY`, or in the file that
+    /// `HAULIER_API_KEY_FILE` names, if any.
+    pub async fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.connect().await
+    }
+
+    /// Settings for a client of the server at an address.
+    pub fn builder(address: impl Into<String>) -> ClientBuilder {
+        ClientBuilder { address: address.into(), key: None, tls: TlsSettings::default(), deadline: DEFAULT_DEADLINE }
+    }
+
+    /// Stores a job that runs a command. Await the builder to send it.
+    pub fn enqueue<C: Command>(&self, command: C) -> Enqueue<C::Output> {
+        Enqueue::new(self.clone(), command_name::<C>().to_owned(), Payload::json(&command))
+    }
+
+    /// As [`Self::enqueue`], for a command known by its name only; its result reads as any JSON value.
+    pub fn enqueue_named<A: Serialize>(&self, command: impl Into<String>, args: A) -> Enqueue<serde_json::Value> {
+        Enqueue::new(self.clone(), command.into(), Payload::json(&args))
+    }
+
+    /// As [`Self::enqueue_named`], with a payload as it is: JSON text or raw bytes.
+    pub fn enqueue_payload(&self, command: impl Into<String>, request: Payload) -> Enqueue<serde_json::Value> {
+        Enqueue::new(self.clone(), command.into(), Ok(request))
+    }
+
+    /// Stores a job in which the server itself calls an HTTP endpoint of a target that its configuration names. An empty method
+    /// is POST.
+    pub fn enqueue_http<A: Serialize>(
+        &self,
+        target: impl Into<String>,
+        method: impl Into<String>,
+        path: impl Into<String>,
+        request: A,
+    ) -> EnqueueApi {
+        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
+        self.enqueue_api(target, pb::api_call::Endpoint::Http(http), Payload::json(&request))
+    }
+
+    /// Stores a job in which the server itself calls a unary gRPC method, such as `shop.v1.OrderService/SendReceipt`, of a target
+    /// that its configuration names. The request is the method's message as JSON.
+    pub fn enqueue_grpc<A: Serialize>(
+        &self,
+        target: impl Into<String>,
+        method: impl Into<String>,
+        request: A,
+    ) -> EnqueueApi {
+        self.enqueue_api(target, pb::api_call::Endpoint::GrpcMethod(method.into()), Payload::json(&request))
+    }
+
+    fn enqueue_api(
+        &self,
+        target: impl Into<String>,
+        endpoint: pb::api_call::Endpoint,
+        request: Result<Payload>,
+    ) -> EnqueueApi {
+        EnqueueApi::new(self.clone(), pb::ApiCall { target: target.into(), endpoint: Some(endpoint) }, request)
+    }
+
+    /// Stores several jobs in one transaction, all or none.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// Runs a command on a worker now without storing anything, and waits for its result. It is tried once.
+    pub fn run<C: Command>(&self, command: C) -> Run<C::Output> {
+        Run::new(self.clone(), command_name::<C>().to_owned(), Payload::json(&command))
+    }
+
+    /// As [`Self::run`], for a command known by its name only.
+    pub fn run_named<A: Serialize>(&self, command: impl Into<String>, args: A) -> Run<serde_json::Value> {
+        Run::new(self.clone(), command.into(), Payload::json(&args))
+    }
+
+    /// As [`Self::run_named`], with a payload as it is: JSON text or raw bytes.
+    pub fn run_payload(&self, command: impl Into<String>, request: Payload) -> Run<serde_json::Value> {
+        Run::new(self.clone(), command.into(), Ok(request))
+    }
+
+    /// A job with its full record, by id or ref id.
+    pub fn get(&self, job: impl Into<JobKey>) -> GetJob {
+        GetJob::new(self.clone(), job.into())
+    }
+
+    /// The jobs that match a filter, newest first.
+    pub fn list(&self, filter: pb::JobFilter) -> ListJobs {
+        ListJobs::new(self.clone(), filter)
+    }
+
+    /// The attempts of a job, oldest first, of every run.
+    pub fn attempts(&self, job_id: i64) -> Pages<pb::JobAttempt> {
+        attempt_pages(self.clone(), job_id)
+    }
+
+    /// The log lines of a run of a job, oldest first.
+    pub fn logs(&self, job_id: i64) -> ListLogs {
+        ListLogs::new(self.clone(), job_id)
+    }
+
+    /// Follows one job until its outcome is settled.
+    pub fn watch(&self, job: impl Into<JobKey>) -> Watch {
+        Watch::new(self.clone(), job.into())
+    }
+
+    /// Follows the jobs that match a filter; never ends by itself.
+    pub fn watch_jobs(&self, filter: pb::JobFilter) -> WatchJobs {
+        WatchJobs::new(self.clone(), filter)
+    }
+
+    /// Cancels a job, by id or ref id: at once when it waits, cooperatively when it runs. Its dependants are cancelled too.
+    pub fn cancel(&self, job: impl Into<JobKey>) -> CancelJob {
+        CancelJob::new(self.clone(), job.into())
+    }
+
+    /// Cancels all jobs that match a filter, which must not be empty.
+    pub fn cancel_all(&self, filter: pb::JobFilter) -> CancelJobs {
+        CancelJobs::new(self.clone(), filter)
+    }
+
+    /// Starts a new run of a failed or cancelled job under the same id.
+    pub fn requeue(&self, job_id: i64) -> RequeueJob {
+        RequeueJob::new(self.clone(), job_id)
+    }
+
+    /// Requeues all failed or cancelled jobs that match a filter, which must not be empty.
+    pub fn requeue_all(&self, filter: pb::JobFilter) -> RequeueJobs {
+        RequeueJobs::new(self.clone(), filter)
+    }
+
+    /// Says why a job is not running, as a code and a sentence.
+    pub async fn explain(&self, job: impl Into<JobKey>) -> Result<pb::ExplainJobResponse> {
+        let target = Some(job.into().into_explain());
+        let request = pb::ExplainJobRequest { target };
+        self.call("ExplainJob", Repeat::Safe, request, async |mut jobs, request| jobs.explain_job(request).await).await
+    }
+
+    /// Counts the jobs of a batch by state.
+    pub async fn get_batch(&self, batch_id: impl Into<String>) -> Result<pb::Batch> {
+        let request = pb::GetBatchRequest { batch_id: batch_id.into() };
+        let answer =
+            self.call("GetBatch", Repeat::Safe, request, async |mut jobs, request| jobs.get_batch(request).await).await?;
+        Ok(answer.batch.unwrap_or_default())
+    }
+
+    /// Notifications with their tries, newest first; of one job, or of all with 0.
+    pub fn deliveries(&self, job_id: i64, states: Vec<pb::DeliveryState>) -> Pages<pb::Delivery> {
+        delivery_pages(self.clone(), job_id, states)
+    }
+
+    /// Sends a notification once more, delivered or given up.
+    pub async fn replay_delivery(&self, delivery_id: i64) -> Result<pb::Delivery> {
+        let request = pb::ReplayDeliveryRequest { delivery_id };
+        let replay = async |mut jobs: JobServiceClient<Transport>, request| jobs.replay_delivery(request).await;
+        let answer = self.call("ReplayDelivery", Repeat::Unsafe, request, replay).await?;
+        Ok(answer.delivery.unwrap_or_default())
+    }
+
+    /// The connection, for the services that have no typed calls here:
+    /// `RecurringTaskServiceClient::new(client.transport())`. Calls made so are not retried.
+    pub fn transport(&self) -> Transport {
+        self.transport.clone()
+    }
+
+    /// Address of the server.
+    pub fn address(&self) -> &str {
+        self.connector.address()
+    }
+
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) fn jobs(&self) -> JobServiceClient<Transport> {
+        self.jobs.clone()
+    }
+
+    /// A client whose jobs descend from a running job.
+    pub(crate) fn inheriting(&self, heritage: Arc<Heritage>) -> Self {
+        Self { heritage: Some(heritage), ..self.clone() }
+    }
+
+    /// The options with what the running job passes on.
+    pub(crate) fn inherited(&self, mut options: pb::JobOptions) -> pb::JobOptions {
+        if let Some(heritage) = &self.heritage {
+            heritage.pass_on(&mut options);
+        }
+        options
+    }
+
+    /// Makes a call with retries within the client's deadline.
+    pub(crate) async fn call<Q, T, F>(&self, operation: &'static str, repeat: Repeat, request: Q, call: F) -> Result<T>
+    where
+        Q: Clone,
+        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
+    {
+        self.call_within(self.deadline, operation, repeat, request, call).await
+    }
+
+    pub(crate) async fn call_within<Q, T, F>(
+        &self,
+        deadline: Duration,
+        operation: &'static str,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T>
+    where
+        Q: Clone,
+        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
+    {
+        let made = |left: Duration| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(left);
+            call(self.jobs(), request)
+        };
+        retry::call(operation, deadline, repeat, made).await
+    }
+
+    fn over(transport: Transport, connector: Connector, deadline: Duration) -> Self {
+        let jobs = JobServiceClient::new(transport.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Self { jobs, transport, connector, deadline, heritage: None }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address()).field("deadline", &self.deadline).finish()
+    }
+}
+
+/// Settings of a [`Client`].
+pub struct ClientBuilder {
+    address: String,
+    key: Option<String>,
+    tls: TlsSettings,
+    deadline: Duration,
+}
+
+impl ClientBuilder {
+    /// Settings from `HAULIER_ADDRESS` (default `http://127.0.0.1:4285`) and `HAULIER_API_KEY` or `HAULIER_API_KEY_FILE`.
+    pub fn from_env() -> Result<Self> {
+        let address = env_text("HAULIER_ADDRESS").unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let mut builder = Client::builder(address);
+        builder.key = match (env_text("HAULIER_API_KEY"), env_text("HAULIER_API_KEY_FILE")) {
+            (Some(key), _) => Some(key),
+            (None, Some(path)) => Some(read_key(&path)?),
+            (None, None) => None,
+        };
+        Ok(builder)
+    }
+
+    /// API key, sent as a bearer token. Default: none.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// How long a call, its retries included, and the first connection may take. Default: 30 s.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// A certificate authority to trust, as PEM, beside those that everybody does.
+    #[must_use]
+    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.ca_certificate = Some(pem.into());
+        self
+    }
+
+    /// Certificate and key of this client, as PEM, for a server that asks for one.
+    #[must_use]
+    pub fn client_certificate(mut self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some((certificate_pem.into(), key_pem.into()));
+        self
+    }
+
+    /// Name that the server's certificate must have. Default: the host of the address.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self
+    }
+
+    /// Connects, trying again with jitter until the deadline.
+    pub async fn connect(self) -> Result<Client> {
+        let connector = self.connector()?;
+        let end = Instant::now() + self.deadline;
+        let mut backoff = Backoff::calls();
+        loop {
+            let source = match connector.connect().await {
+                Ok(transport) => return Ok(Client::over(transport, connector, self.deadline)),
+                Err(source) => source,
+            };
+            let wait = backoff.next(rand::random());
+            if Instant::now() + wait >= end {
+                return Err(Error::Connect { address: connector.address().to_owned(), source });
+            }
+            tracing::debug!(address = connector.address(), ?wait, "connecting again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// A client that connects when it is first used. Must be called on a tokio runtime.
+    pub fn connect_lazy(self) -> Result<Client> {
+        let connector = self.connector()?;
+        Ok(Client::over(connector.lazy(), connector, self.deadline))
+    }
+
+    fn connector(&self) -> Result<Connector> {
+        Connector::new(&self.address, self.key.as_deref(), &self.tls)
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("address", &self.address).field("deadline", &self.deadline).finish()
+    }
+}
+
+fn env_text(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn read_key(path: &str) -> Result<String> {
+    let read = std::fs::read_to_string(path);
+    let key = read.map_err(|error| Error::config(format!("HAULIER_API_KEY_FILE={path}"), error.to_string()))?;
+    Ok(key.trim().to_owned())
+}

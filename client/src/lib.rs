@@ -1,0 +1,1 @@
+//! Haulier Rust SDK.

@@ -1,0 +1,96 @@
+//! `haulier`: arguments, settings, log, run, exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use haulier_server::config::{Config, Flags};
+use haulier_server::server::{self, Server, Signals, StartError};
+use haulier_server::telemetry;
+
+/// Something failed.
+const FAILURE: u8 = 1;
+/// The arguments or the settings are wrong.
+const USAGE: u8 = 2;
+
+/// Haulier: a durable background-job service on MySQL, MariaDB or an embedded SQLite file
+#[derive(Parser)]
+#[command(name = "haulier", version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+// The client's commands come here as one more variant: `#[command(flatten)] Client(cli::Command)`.
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server
+    Serve(Flags),
+    /// Bring the database's tables to this version
+    Migrate(Flags),
+    /// Look at the settings of the database that safety and speed rest on
+    Doctor(Flags),
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    let code = runtime.block_on(run(command));
+    // What still runs after the drain is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    let (Command::Serve(flags) | Command::Migrate(flags) | Command::Doctor(flags)) = &command;
+    let config = match Config::load(flags.clone(), |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    telemetry::init(config.log_format);
+    let done = match command {
+        Command::Serve(_) => serve(config).await,
+        Command::Migrate(_) => server::migrate(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(_) => doctor(&config).await,
+    };
+    done.unwrap_or_else(|error| match error {
+        StartError::Config(error) => fail(USAGE, &error),
+        error => fail(FAILURE, &error),
+    })
+}
+
+/// Serves until the first signal, then drains; a second signal ends the process at once.
+async fn serve(config: Config) -> Result<ExitCode, StartError> {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return Ok(fail(FAILURE, &error)),
+    };
+    let bound = Server::bind(config).await?;
+    let mut running = tokio::select! {
+        running = bound.start() => running?,
+        () = signals.next() => return Ok(fail(FAILURE, &"stopped before the server had started")),
+    };
+    tokio::select! {
+        () = signals.next() => running.shutdown(),
+        () = running.wait() => return Ok(ExitCode::from(FAILURE)),
+    }
+    tokio::select! {
+        () = running.wait() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => Ok(fail(FAILURE, &"a second signal: stopped without finishing the calls under way")),
+    }
+}
+
+async fn doctor(config: &Config) -> Result<ExitCode, StartError> {
+    let (table, is_well) = server::report(&server::doctor(config).await?);
+    // A reader that has gone, such as `head`, is no failure.
+    let _ = io::stdout().lock().write_all(table.as_bytes());
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "haulier: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,102 @@
+//! What the store remembers of rows that never change, or that change so that staleness is noticed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::model::{JobId, Month, Route, RouteId, SessionId};
+
+/// Entries of a cache at most; a full one begins anew.
+const ENTRIES_MAX: usize = 50_000;
+
+/// A month whose ids were given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MonthRow {
+    pub(crate) month: Month,
+    /// The first id that belongs to it.
+    pub(crate) first: JobId,
+    /// SQLite: the file that it was moved to, once it had closed.
+    pub(crate) moved_to: Option<String>,
+}
+
+/// The months that are known, oldest first.
+#[derive(Default)]
+pub(crate) struct Months {
+    rows: RwLock<Arc<Vec<MonthRow>>>,
+}
+
+impl Months {
+    /// All that are known.
+    pub(crate) fn all(&self) -> Arc<Vec<MonthRow>> {
+        Arc::clone(&self.rows.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Remembers what was read; says whether it was news.
+    pub(crate) fn set(&self, rows: Vec<MonthRow>) -> bool {
+        let mut known = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = **known != rows;
+        *known = Arc::new(rows);
+        is_news
+    }
+
+    /// The month of an id, as far as is known: another server may have begun a month since.
+    pub(crate) fn of(&self, job: JobId) -> Option<MonthRow> {
+        self.all().iter().rev().find(|row| row.first <= job).cloned()
+    }
+
+    /// Is the id in the newest month that is known, and so perhaps in a newer one?
+    pub(crate) fn is_in_newest(&self, job: JobId) -> bool {
+        self.all().last().is_none_or(|row| row.first <= job)
+    }
+}
+
+/// Routes by name; they are never changed or deleted.
+#[derive(Default)]
+pub(crate) struct Routes {
+    ids: Mutex<HashMap<Route, RouteId>>,
+}
+
+impl Routes {
+    /// The id of a route, if it is known.
+    pub(crate) fn get(&self, route: &Route) -> Option<RouteId> {
+        self.lock().get(route).copied()
+    }
+
+    /// Remembers a route.
+    pub(crate) fn put(&self, route: Route, id: RouteId) {
+        let mut ids = self.lock();
+        if ids.len() >= ENTRIES_MAX {
+            ids.clear();
+        }
+        ids.insert(route, id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Route, RouteId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names of worker processes by session; they never change.
+#[derive(Default)]
+pub(crate) struct SessionNames {
+    names: Mutex<HashMap<SessionId, String>>,
+}
+
+impl SessionNames {
+    /// The name, if it is known.
+    pub(crate) fn get(&self, session: SessionId) -> Option<String> {
+        self.lock().get(&session).cloned()
+    }
+
+    /// Remembers a name.
+    pub(crate) fn put(&self, session: SessionId, name: String) {
+        let mut names = self.lock();
+        if names.len() >= ENTRIES_MAX {
+            names.clear();
+        }
+        names.insert(session, name);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

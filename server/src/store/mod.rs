@@ -1,0 +1,581 @@
+//! The database, spoken in job verbs.
+//!
+//! [`Store`] is the one seam: what Haulier needs of a database, each verb one unit of work that is stored whole
+//! or not at all. SQLite and MySQL/MariaDB stand behind it; above it nobody knows SQL. The verbs' texts lie in
+//! `sql/`, one file a verb, and serve both dialects wherever these agree.
+//!
+//! A future of a verb must never be dropped half-way (see [`crate::engine`]): with sqlx on MySQL that can hand a
+//! connection back inside an open transaction, and the next borrower's acknowledged write is then lost.
+//!
+//! ## Shape
+//! A job's row (`job_YYYY_MM`) is written once, at enqueue, and never moves; a ready row, a lease row or an
+//! outcome row says where it stands. The end of a run inserts one outcome row and deletes the lease: payloads are
+//! written once and deleted with their month.
+
+mod caches;
+mod connection;
+mod dialect;
+mod fault;
+mod migrate;
+mod mysql;
+mod open;
+#[cfg(test)]
+mod plans;
+mod rows;
+#[cfg(test)]
+mod smoke;
+mod sql_store;
+mod sqlite;
+mod statement;
+mod unit;
+mod value;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use open::{OpenOptions, Purpose, migrate, open};
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Attempt, CancelMark, CancelReason, Ended, Epoch, Fence, Job, JobId, Lease, Level, LogLine, Month, Order,
+    Outcome, Payload, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View,
+};
+
+/// Why a verb did not do its work.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be reached, is failing over, read-only or too busy: nothing was changed, and the
+    /// same verb may work later.
+    #[error("database unavailable: {0}")]
+    Unavailable(String),
+    /// The connection broke while committing: the work may be stored or not.
+    #[error("connection lost while committing, the outcome is unknown: {0}")]
+    Unknown(String),
+    /// The disk or the quota is full: nothing was changed.
+    #[error("database is out of space: {0}")]
+    Full(String),
+    /// A reserved job id is taken already: nothing was changed, the id block must be thrown away.
+    #[error("a reserved job id is taken")]
+    IdTaken,
+    /// A row cannot be understood: names table, column and key.
+    #[error("corrupt row: {0}")]
+    Corrupt(String),
+    /// Anything else: our own fault or a database that is not as it must be.
+    #[error("database error: {0}")]
+    Other(String),
+}
+
+/// What a verb answers.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// A block of job ids, all of one month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdBlock {
+    /// The first id that is free.
+    pub next: i64,
+    /// The first id that is not in the block.
+    pub end: i64,
+    /// The month of every id of the block.
+    pub month: Month,
+}
+
+/// A month whose tables exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthRange {
+    /// The month.
+    pub month: Month,
+    /// The first id that belongs to it; it ends where the next month begins.
+    pub first: JobId,
+}
+
+/// A job to be stored.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The job; `job.ready` is where its ready row goes, or would have gone.
+    pub job: Job,
+    /// Leased in the same transaction, if the claim loop still takes it.
+    pub handoff: Option<Handoff>,
+}
+
+/// A claim that waits for a job, and the lease it would get.
+#[derive(Clone, Copy, Debug)]
+pub struct Handoff {
+    /// Who waits.
+    pub ticket: ClaimTicket,
+    /// The worker's fence.
+    pub epoch: Epoch,
+    /// Random.
+    pub nonce: i64,
+    /// When it is leased.
+    pub start_time: Time,
+    /// When its timeout ends.
+    pub deadline: Time,
+}
+
+/// One call of one claim loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimTicket {
+    /// The session.
+    pub session: SessionId,
+    /// Its loop.
+    pub claim_loop: i32,
+    /// The call's sequence: stored with the claim, which refuses one that is not higher than the stored one.
+    pub sequence: i64,
+}
+
+/// What became of one job of an enqueue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// Stored and ready.
+    Ready,
+    /// Stored and leased to the claim that waited.
+    Leased,
+    /// A job of the same request id exists.
+    SameRequest(JobId),
+    /// A job of the same ref id exists.
+    SameRef(JobId),
+}
+
+/// Due or coming ready rows of one route and priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The route.
+    pub route: RouteId,
+    /// The priority.
+    pub priority: i32,
+    /// The earliest ready time.
+    pub ready_time: Time,
+}
+
+/// A claim to be served from the ready table.
+#[derive(Clone, Debug)]
+pub struct Claimer {
+    /// Who claims.
+    pub ticket: ClaimTicket,
+    /// Jobs it takes at most.
+    pub max_jobs: usize,
+    /// The groups it serves, in the order in which it wants them.
+    pub groups: Vec<(RouteId, i32)>,
+}
+
+/// A leased job with what its worker process needs.
+#[derive(Clone, Debug)]
+pub struct LeasedJob {
+    /// The lease.
+    pub lease: Lease,
+    /// The job.
+    pub job: Job,
+    /// The last checkpoint of this run, with its sequence.
+    pub checkpoint: Option<(i64, Payload)>,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    /// Leased; may be empty, and then the sequence is not stored.
+    Jobs(Vec<LeasedJob>),
+    /// The loop has seen this sequence or a higher one, or its session is no more.
+    Refused,
+}
+
+/// Where a claim loop stands.
+#[derive(Clone, Debug)]
+pub struct LoopState {
+    /// The highest sequence stored with a claim; 0 before the first, the largest int64 once its session ended.
+    pub sequence: i64,
+    /// The highest answer known to have arrived.
+    pub received: i64,
+}
+
+/// The end of an attempt, to be stored.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The lease it ends.
+    pub fence: Fence,
+    /// How it ended.
+    pub ended: Ended,
+    /// The result of a completed attempt.
+    pub result: Payload,
+    /// The outcome is stored only if the log lines up to here are; 0 asks for none.
+    pub log_sequence: i64,
+}
+
+/// How an attempt's end waits for rows that others hold locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLocked {
+    /// Wait: somebody must be told what became of it.
+    Wait,
+    /// Skip it: the sweep comes again.
+    Skip,
+}
+
+/// What became of an attempt's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Stored; the job went here.
+    Stored(State),
+    /// This epoch's end was stored before: a repeat.
+    Repeated(State),
+    /// The lease is no longer held: nothing was changed.
+    LeaseLost,
+    /// Log lines before the outcome are missing; this many are stored. Nothing was changed.
+    LogGap(i64),
+    /// The row was locked and the sweep skips it.
+    Skipped,
+}
+
+/// Log lines of one lease, to be stored after those that are.
+#[derive(Clone, Debug)]
+pub struct LogAppend {
+    /// The lease.
+    pub fence: Fence,
+    /// The lines, in order and without gaps; each knows its sequence.
+    pub lines: Vec<LogLine>,
+}
+
+/// What became of log lines or progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Stored up to this sequence (log lines), or stored (progress: 0).
+    Stored(i64),
+    /// The first line does not follow the last stored one, which has this sequence.
+    Gap(i64),
+    /// The lease is no longer held: nothing was changed.
+    LeaseLost,
+}
+
+/// Progress of one lease.
+#[derive(Clone, Debug)]
+pub struct ProgressWrite {
+    /// The lease.
+    pub fence: Fence,
+    /// From 0 to 1, if reported.
+    pub progress: Option<f64>,
+    /// The status line, if reported.
+    pub status: Option<String>,
+    /// A checkpoint with its sequence, if reported; a lower or equal sequence than the stored one changes nothing.
+    pub checkpoint: Option<(i64, Payload)>,
+}
+
+/// A heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// The session.
+    pub session: SessionId,
+    /// Its number; a lower or equal one than the stored is ignored.
+    pub beat: i64,
+    /// The server that it came through.
+    pub server: ServerId,
+}
+
+/// What a heartbeat found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatAnswer {
+    /// The session lives on.
+    Renewed,
+    /// It lives on and must drain.
+    Draining,
+    /// It is over, or never was.
+    Lost,
+}
+
+/// A tick of the reaper.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// The database's time.
+    pub now: Time,
+    /// The tick before; none on a new database.
+    pub last: Option<Time>,
+    /// When the latest outage was noticed, if one was: nothing that was live then is taken by time for one lease.
+    pub amnesty_from: Option<Time>,
+}
+
+/// A lease that a sweep found, with what it must know to end it.
+#[derive(Clone, Debug)]
+pub struct SweptLease {
+    /// The lease as seen.
+    pub fence: Fence,
+    /// Whether its claim had been acknowledged.
+    pub acknowledged: bool,
+    /// The job.
+    pub month: Month,
+}
+
+/// What became of a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It holds.
+    Held,
+    /// This epoch's end is stored, and the job went here.
+    Ended(State),
+    /// Neither: the lease was taken back.
+    Gone,
+}
+
+/// Whether requests and results are read along; lists leave them out, they may be large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payloads {
+    /// They are.
+    Read,
+    /// They are not: `request` and `result` are [`Payload::None`].
+    LeftOut,
+}
+
+/// A cancel request.
+#[derive(Clone, Debug)]
+pub struct CancelOrder {
+    /// The job.
+    pub job: JobId,
+    /// Why.
+    pub reason: CancelReason,
+    /// Why, in words.
+    pub text: String,
+    /// What its handler has to end by itself.
+    pub grace: Duration,
+    /// Cancel only a job that has not started (expiry).
+    pub only_waiting: bool,
+}
+
+/// What became of a cancel request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// It will never start.
+    Cancelled,
+    /// It runs; its worker process will be told.
+    Requested(CancelMark),
+    /// It has ended already.
+    Ended(State),
+    /// It runs, and only a waiting one was to be cancelled.
+    Running,
+    /// There is no such job.
+    NotFound,
+}
+
+/// What became of a requeue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequeueAnswer {
+    /// A new run began.
+    Requeued(Run),
+    /// The run after the given one exists already: a repeat.
+    Repeated(Run),
+    /// It stands in this state, which cannot be requeued.
+    Refused(State),
+    /// The given run is not one of the job's.
+    NoSuchRun(Run),
+    /// There is no such job.
+    NotFound,
+}
+
+/// Which options can be found by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LabelKind {
+    /// The tag.
+    Tag,
+    /// The batch id.
+    Batch,
+    /// The user id.
+    User,
+    /// Who created it.
+    CreatedBy,
+    /// The parent's id.
+    Parent,
+    /// The ending of a run that did not complete: `failed` or `cancelled`.
+    Ending,
+}
+
+impl LabelKind {
+    /// The number that is stored.
+    pub fn code(self) -> i64 {
+        self as i64 + 1
+    }
+}
+
+/// Where a walk over jobs finds its ids.
+#[derive(Clone, Debug)]
+pub enum WalkSource {
+    /// Every job of the month.
+    Month(Month),
+    /// The jobs of the month with this label.
+    Label(Month, LabelKind, String),
+    /// Every job that has not ended, of whatever month.
+    Live,
+}
+
+/// A walk over jobs by id.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Where the ids come from.
+    pub source: WalkSource,
+    /// The direction.
+    pub order: Order,
+    /// Only ids beyond this one, in the direction of the walk.
+    pub after: Option<JobId>,
+    /// Ids at most.
+    pub limit: i64,
+}
+
+/// A position among the log lines of a job: only what comes after it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    /// The run.
+    pub run: Run,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The line.
+    pub sequence: i64,
+}
+
+/// A finding about the database's settings.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What was looked at, such as `innodb_flush_log_at_trx_commit`.
+    pub name: String,
+    /// What it is.
+    pub value: String,
+    /// What is wrong with it and how to mend it, if anything is.
+    pub problem: Option<Problem>,
+}
+
+/// Something wrong with the database's settings.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it means and how to mend it.
+    pub remedy: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth knowing.
+    Advice,
+    /// What was acknowledged may be lost with power: refused with `--require-durable`.
+    Durability,
+    /// The server cannot work with it.
+    Fatal,
+}
+
+/// What Haulier needs of a database.
+///
+/// Verbs that take a slice share one transaction among its members, whose answers come in the same order; the
+/// members wait for nobody, so that sharing costs none of them anything.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The database's time.
+    async fn now(&self) -> Result<Time>;
+    /// Looks at the settings that the promises rest on.
+    async fn check(&self) -> Result<Vec<Check>>;
+    /// Can the database be read right now?
+    async fn ping(&self) -> Result<()>;
+    /// Closes all connections, waiting for work under way.
+    async fn close(&self);
+
+    /// Reserves `size` ids; makes the tables of their month first if it is new.
+    async fn reserve_ids(&self, size: i64) -> Result<IdBlock>;
+    /// Is `block` still the newest, and its month still the present one?
+    async fn is_newest(&self, block: IdBlock) -> Result<bool>;
+    /// Every month whose tables exist, oldest first.
+    async fn months(&self) -> Result<Vec<MonthRange>>;
+    /// Makes the tables of a coming month ahead of its time.
+    async fn prepare_month(&self, month: Month) -> Result<()>;
+    /// Upkeep of closed months (SQLite: moves one to its own file); says whether there was anything to do.
+    async fn keep_months(&self) -> Result<bool>;
+    /// The id of each route, made if it is new.
+    async fn routes(&self, routes: &[Route]) -> Result<Vec<RouteId>>;
+    /// Every route there is.
+    async fn all_routes(&self) -> Result<Vec<(RouteId, Route)>>;
+
+    /// Stores jobs, each ready or leased to a claim that waits.
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>>;
+    /// After [`StoreError::Unknown`] from `enqueue`: was that transaction committed? Waits until it is decided.
+    async fn was_enqueued(&self, job: &Job) -> Result<bool>;
+    /// The job of a ref id, or of a request id.
+    async fn find_ref(&self, key: RefKey<'_>) -> Result<Option<JobId>>;
+    /// Forgets request ids that are older than their life, at most `limit` rows at a time; answers where to go on.
+    async fn forget_requests(&self, after: Option<Vec<u8>>, limit: i64) -> Result<Option<Vec<u8>>>;
+
+    /// What waits in the ready table: for each route and priority the earliest ready time.
+    async fn look(&self) -> Result<Vec<Backlog>>;
+    /// Leases due jobs to claims.
+    async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>>;
+    /// Where a claim loop stands, made if it is new; none when its session is no more.
+    async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>>;
+    /// The leases of a session, of one loop or of all, with `acknowledged` of each.
+    async fn leases(&self, session: SessionId, claim_loop: Option<i32>) -> Result<Vec<(Lease, bool)>>;
+    /// The jobs of leases, as a claim would have answered them; those that are no longer held are left out.
+    async fn leased_jobs(&self, leases: &[Lease]) -> Result<Vec<LeasedJob>>;
+    /// Notes that claim answers arrived.
+    async fn acknowledge(&self, received: &[ClaimTicket]) -> Result<()>;
+
+    /// Stores a new session.
+    async fn register(&self, session: &Session) -> Result<()>;
+    /// Renews sessions.
+    async fn beat(&self, beats: &[Beat]) -> Result<Vec<BeatAnswer>>;
+    /// Ends a session: it claims no more. What it holds is found by [`Store::lost_leases`].
+    async fn end_session(&self, session: SessionId) -> Result<bool>;
+    /// Tells a session to drain.
+    async fn drain_session(&self, session: SessionId) -> Result<bool>;
+    /// A session.
+    async fn session(&self, session: SessionId) -> Result<Option<Session>>;
+    /// Sessions that are not lost, with the number of jobs that each holds.
+    async fn sessions(&self) -> Result<Vec<(Session, i64)>>;
+
+    /// Ends attempts, each guarded by its fence; the job goes where [`crate::model::after_attempt`] says.
+    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>>;
+    /// Stores log lines.
+    async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>>;
+    /// Stores progress, status and checkpoints.
+    async fn write_progress(&self, progress: &[ProgressWrite]) -> Result<Vec<Written>>;
+
+    /// What became of fences that a worker process believes it holds; changes nothing.
+    async fn fates(&self, fences: &[Fence]) -> Result<Vec<Fate>>;
+
+    /// Jobs with all that is known of them, in the order asked for; unknown ids are left out.
+    async fn views(&self, jobs: &[JobId], payloads: Payloads) -> Result<Vec<View>>;
+    /// The outcome of one run of a job, if it has one.
+    async fn outcome(&self, job: JobId, run: Run) -> Result<Option<Outcome>>;
+    /// The last checkpoint of a job's present run, with its sequence; none once the run has ended.
+    async fn checkpoint(&self, job: JobId) -> Result<Option<(i64, Payload)>>;
+    /// Ids of jobs, in order.
+    async fn walk(&self, walk: &Walk) -> Result<Vec<JobId>>;
+    /// Every attempt of a job, oldest first.
+    async fn attempts(&self, job: JobId) -> Result<Vec<Attempt>>;
+    /// Log lines of a job after a position, oldest first, at least of `level`.
+    async fn logs(&self, job: JobId, after: LogPosition, level: Level, limit: i64) -> Result<Vec<LogLine>>;
+
+    /// Cancels a waiting job, or marks a running one.
+    async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer>;
+    /// Every cancel request that is pending.
+    async fn cancel_marks(&self) -> Result<Vec<CancelMark>>;
+    /// Starts a new run of a failed or cancelled job; `run` is the one to redo, none the latest.
+    async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<RequeueAnswer>;
+
+    /// Notes that this server lives, at `address`, and when the reaper ticked.
+    async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;
+    /// Gives up for dead the sessions whose time is over at `tick`; answers which.
+    async fn lose_sessions(&self, tick: Tick) -> Result<Vec<SessionId>>;
+    /// Leases of sessions that are over.
+    async fn lost_leases(&self, limit: i64) -> Result<Vec<SweptLease>>;
+    /// Leases whose timeout and grace are over at `tick`.
+    async fn overdue_leases(&self, tick: Tick, limit: i64) -> Result<Vec<SweptLease>>;
+    /// Running jobs whose cancel grace is over at `tick`.
+    async fn forced_cancels(&self, tick: Tick, limit: i64) -> Result<Vec<SweptLease>>;
+    /// Waiting jobs whose expire time is over at `now`.
+    async fn expired(&self, now: Time, limit: i64) -> Result<Vec<JobId>>;
+    /// Forgets sessions that were lost before `before` and hold nothing.
+    async fn forget_sessions(&self, before: Time) -> Result<()>;
+    /// Counts of ready and leased rows, for health and tests.
+    async fn counts(&self) -> Result<BTreeMap<String, i64>>;
+}
+
+/// A key by which a job is found without its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefKey<'a> {
+    /// The caller's own id of the job.
+    Ref(&'a str),
+    /// The id of the enqueue request.
+    Request(&'a str),
+}

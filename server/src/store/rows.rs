@@ -1,0 +1,420 @@
+//! Rows as values and back: one place for the order of columns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Result;
+use super::fault::Try;
+use super::value::{Columns, Value, payload_values, to_json, values};
+use crate::model::{
+    AttemptEnd, Cancelled, Ending, Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Outcome,
+    Payload, ReadyKey, Route, RouteId, RouteKind, Run, ServedCommand, ServerId, Session, SessionId,
+    SessionState, Time, Turn, Work, micros,
+};
+
+/// A lease row: the lease and what it takes back to the ready table.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseRow {
+    pub(crate) lease: Lease,
+    /// The attempt's timeout, microseconds.
+    pub(crate) timeout: i64,
+    /// Bytes of the job in a claim answer.
+    pub(crate) size: i64,
+}
+
+impl LeaseRow {
+    /// Reads the columns of a lease.
+    pub(crate) fn read(row: &mut Columns) -> Try<LeaseRow> {
+        let job = JobId(row.int()?);
+        let month = Month(row.small()?);
+        let run = Run(row.small()?);
+        let epoch = Epoch(row.int()?);
+        let nonce = row.int()?;
+        let session = SessionId(row.bytes_16()?);
+        let claim_loop = row.small()?;
+        let claim = row.int()?;
+        let route = RouteId(row.int()?);
+        let priority = row.small()?;
+        let (attempt, crashes, unacknowledged) = (row.small()?, row.small()?, row.small()?);
+        let (timeout, size) = (row.int()?, row.int()?);
+        let (start_time, deadline) = (Time(row.int()?), Time(row.int()?));
+        let flags = LeaseFlags(row.int()?);
+        let log_sequence = row.int()?;
+        let lease = Lease {
+            fence: Fence { job, epoch, nonce },
+            month,
+            run,
+            route,
+            priority,
+            session,
+            claim_loop,
+            claim,
+            turn: Turn { epoch, attempt, crashes, unacknowledged },
+            start_time,
+            deadline,
+            flags,
+            log_sequence,
+        };
+        Ok(LeaseRow { lease, timeout, size })
+    }
+
+    /// How many columns [`LeaseRow::read`] reads.
+    pub(crate) const COLUMNS: usize = 19;
+
+    /// The row's values.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        let LeaseRow { lease, timeout, size } = self;
+        values![
+            lease.fence.job,
+            lease.month,
+            lease.run,
+            lease.fence.epoch,
+            lease.fence.nonce,
+            lease.session,
+            lease.claim_loop,
+            lease.claim,
+            lease.route,
+            lease.priority,
+            lease.turn.attempt,
+            lease.turn.crashes,
+            lease.turn.unacknowledged,
+            *timeout,
+            *size,
+            lease.start_time,
+            lease.deadline,
+            lease.flags.0,
+            lease.log_sequence,
+        ]
+    }
+}
+
+/// A ready row.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadyRow {
+    pub(crate) key: ReadyKey,
+    pub(crate) month: Month,
+    pub(crate) run: Run,
+    pub(crate) turn: Turn,
+    pub(crate) timeout: i64,
+    pub(crate) size: i64,
+    pub(crate) expire_time: Time,
+    pub(crate) flags: LeaseFlags,
+}
+
+impl ReadyRow {
+    /// The first ready row of a run.
+    pub(crate) fn first(job: &Job, turn: Turn, expire_time: Time) -> ReadyRow {
+        ReadyRow {
+            key: job.ready,
+            month: job.month,
+            run: job.run,
+            turn,
+            timeout: micros(job.spec.timeout),
+            size: size_of(job),
+            expire_time,
+            flags: LeaseFlags::default(),
+        }
+    }
+
+    /// The row's values.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        values![
+            self.key.route,
+            self.key.priority,
+            self.key.ready_time,
+            self.key.job,
+            self.month,
+            self.run,
+            self.turn.epoch,
+            self.turn.attempt,
+            self.turn.crashes,
+            self.turn.unacknowledged,
+            self.timeout,
+            self.size,
+            self.expire_time,
+            self.flags.0,
+        ]
+    }
+
+    /// Reads a whole row.
+    pub(crate) fn read(row: &mut Columns) -> Try<ReadyRow> {
+        let route = RouteId(row.int()?);
+        let priority = row.small()?;
+        let ready_time = Time(row.int()?);
+        let job = JobId(row.int()?);
+        let month = Month(row.small()?);
+        let run = Run(row.small()?);
+        let turn = read_turn(row)?;
+        let (timeout, size) = (row.int()?, row.int()?);
+        let expire_time = Time(row.int()?);
+        let flags = LeaseFlags(row.int()?);
+        let key = ReadyKey { route, priority, ready_time, job };
+        Ok(ReadyRow { key, month, run, turn, timeout, size, expire_time, flags })
+    }
+
+    /// Key and epoch: what a guarded delete of it names.
+    pub(crate) fn guard(&self) -> Vec<Value> {
+        guard_of_ready(self.key, self.turn.epoch)
+    }
+}
+
+/// Key and epoch of a ready row: what a guarded delete of it names.
+pub(crate) fn guard_of_ready(key: ReadyKey, epoch: Epoch) -> Vec<Value> {
+    values![key.route, key.priority, key.ready_time, key.job, epoch]
+}
+
+/// Reads epoch, attempt, crashes and unacknowledged claims.
+pub(crate) fn read_turn(row: &mut Columns) -> Try<Turn> {
+    Ok(Turn {
+        epoch: Epoch(row.int()?),
+        attempt: row.small()?,
+        crashes: row.small()?,
+        unacknowledged: row.small()?,
+    })
+}
+
+/// About how many bytes a job takes in a claim answer.
+pub(crate) fn size_of(job: &Job) -> i64 {
+    let spec = &job.spec;
+    let maps = [&spec.args, &spec.user_claims];
+    let entries: usize =
+        maps.iter().flat_map(|map| map.iter()).map(|(key, value)| key.len() + value.len()).sum();
+    i64::try_from(job.request.len() + entries + spec.traceparent.len() + spec.tracestate.len() + 512)
+        .unwrap_or(i64::MAX)
+}
+
+/// The values of a job row.
+pub(crate) fn job_values(job: &Job) -> Result<Vec<Value>> {
+    let [kind, content_type, body] = payload_values(&job.request);
+    Ok(values![
+        job.id,
+        job.run,
+        job.run_time,
+        job.create_time,
+        job.ready.route,
+        job.ready.priority,
+        job.ready.ready_time,
+        job.digest.to_vec(),
+        kind,
+        content_type,
+        body,
+        to_json(&job.spec)?,
+    ])
+}
+
+/// Reads the columns of a job.
+pub(crate) fn read_job(row: &mut Columns, month: Month) -> Try<Job> {
+    let id = JobId(row.int()?);
+    let run = Run(row.small()?);
+    let (run_time, create_time) = (Time(row.int()?), Time(row.int()?));
+    let ready = ReadyKey {
+        route: RouteId(row.int()?),
+        priority: row.small()?,
+        ready_time: Time(row.int()?),
+        job: id,
+    };
+    let digest = row.bytes_16()?;
+    let request = row.payload()?;
+    let spec = row.json()?;
+    Ok(Job { id, month, run, run_time, create_time, ready, spec, request, digest })
+}
+
+/// What an outcome keeps as JSON, so that a plain success keeps nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Detail {
+    /// How the last attempt ended; none: completed, or there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) end: Option<AttemptEnd>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<JobError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cancelled: Option<Cancelled>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) status: String,
+}
+
+impl Detail {
+    fn stored(&self) -> Result<Option<String>> {
+        let is_plain =
+            self.end.is_none() && self.error.is_none() && self.cancelled.is_none() && self.status.is_empty();
+        if is_plain { Ok(None) } else { to_json(self).map(Some) }
+    }
+}
+
+/// An outcome row.
+#[derive(Clone, Debug)]
+pub(crate) struct OutcomeRow {
+    pub(crate) job: JobId,
+    pub(crate) run: Run,
+    pub(crate) turn: Turn,
+    pub(crate) ending: Ending,
+    pub(crate) start_time: Option<Time>,
+    pub(crate) finish_time: Time,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) worker_process: String,
+    pub(crate) log_sequence: i64,
+    pub(crate) result: Payload,
+    pub(crate) detail: Detail,
+}
+
+impl OutcomeRow {
+    /// The row's values.
+    pub(crate) fn values(&self) -> Result<Vec<Value>> {
+        let [kind, content_type, body] = payload_values(&self.result);
+        let session = self.session.map_or_else(Vec::new, |session| session.0.to_vec());
+        let name = (!self.worker_process.is_empty()).then_some(self.worker_process.as_str());
+        Ok(values![
+            self.job,
+            self.run,
+            self.turn.epoch,
+            self.ending.code(),
+            self.turn.attempt,
+            self.turn.crashes,
+            self.start_time.map_or(0, |time| time.0),
+            self.finish_time,
+            session,
+            name,
+            self.log_sequence,
+            kind,
+            content_type,
+            body,
+            self.detail.stored()?,
+        ])
+    }
+}
+
+/// Reads the columns of an outcome in a view; none if its first is NULL.
+pub(crate) fn read_outcome(row: &mut Columns, run: Run) -> Try<Option<Outcome>> {
+    if row.is_null() {
+        row.skip(13);
+        return Ok(None);
+    }
+    let epoch = Epoch(row.int()?);
+    let ending = row.coded(Ending::from_code)?;
+    let (attempt, crashes) = (row.small()?, row.small()?);
+    let start = row.int()?;
+    let finish_time = Time(row.int()?);
+    let session = row.maybe_session()?;
+    let worker_process = row.text()?;
+    let log_sequence = row.int()?;
+    let result = row.payload()?;
+    let detail: Detail = row.maybe_json()?.unwrap_or_default();
+    Ok(Some(Outcome {
+        run,
+        ending,
+        turn: Turn { epoch, attempt, crashes, unacknowledged: 0 },
+        start_time: (start > 0).then_some(Time(start)),
+        finish_time,
+        session,
+        worker_process,
+        result,
+        error: detail.error,
+        cancelled: detail.cancelled,
+        status: detail.status,
+        log_sequence,
+    }))
+}
+
+/// The number of a session's state.
+pub(crate) fn session_code(state: SessionState) -> i64 {
+    match state {
+        SessionState::Live => 1,
+        SessionState::Draining => 2,
+        SessionState::Lost => 3,
+    }
+}
+
+/// The state of a stored number.
+pub(crate) fn session_state(code: i64) -> Option<SessionState> {
+    [SessionState::Live, SessionState::Draining, SessionState::Lost]
+        .into_iter()
+        .find(|state| session_code(*state) == code)
+}
+
+/// The number of a session that is lost.
+pub(crate) fn lost() -> i64 {
+    session_code(SessionState::Lost)
+}
+
+/// What a session serves, as stored.
+#[derive(Serialize, Deserialize)]
+struct Served {
+    commands: Vec<ServedCommand>,
+    queues: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    slots: i32,
+}
+
+/// The values of a session row.
+pub(crate) fn session_values(session: &Session) -> Result<Vec<Value>> {
+    let served = Served {
+        commands: session.commands.clone(),
+        queues: session.queues.clone(),
+        labels: session.labels.clone(),
+        slots: session.slots,
+    };
+    Ok(values![
+        session.id,
+        session_code(session.state),
+        session.name.as_str(),
+        session.instance_id.as_str(),
+        to_json(&served)?,
+        micros(session.lease_time),
+        session.create_time,
+        session.expire_time,
+        0_i64,
+        session.server,
+    ])
+}
+
+/// Reads the columns of a session.
+pub(crate) fn read_session(row: &mut Columns) -> Try<Session> {
+    let id = SessionId(row.bytes_16()?);
+    let state = row.coded(session_state)?;
+    let (name, instance_id) = (row.text()?, row.text()?);
+    let served: Served = row.json()?;
+    let lease_time = Duration::from_micros(row.int()?.max(0).unsigned_abs());
+    let (create_time, expire_time) = (Time(row.int()?), Time(row.int()?));
+    row.skip(1);
+    let server = ServerId(row.int()?);
+    Ok(Session {
+        id,
+        name,
+        instance_id,
+        state,
+        commands: served.commands,
+        queues: served.queues,
+        labels: served.labels,
+        slots: served.slots,
+        lease_time,
+        create_time,
+        expire_time,
+        server,
+    })
+}
+
+/// The text by which a route is known once.
+pub(crate) fn route_key(route: &Route) -> String {
+    let work = match &route.work {
+        Work::Command(command) => format!("c {command}"),
+        Work::Api { target, method } => format!("a {target} {method}"),
+    };
+    let key = format!("{} {} {work}", route.kind.code(), route.queue);
+    if key.len() <= ROUTE_KEY_BYTES_MAX {
+        return key;
+    }
+    // A method is free text: a long one is told apart by its digest.
+    let digest = crate::model::digest([key.as_bytes()]);
+    let cut = key.floor_char_boundary(ROUTE_KEY_BYTES_MAX - 40);
+    format!("{} {}", &key[..cut], SessionId(digest))
+}
+
+const ROUTE_KEY_BYTES_MAX: usize = 700;
+
+/// The kind of a stored number.
+pub(crate) fn route_kind(code: i64) -> Option<RouteKind> {
+    [RouteKind::Plain, RouteKind::Quarantined].into_iter().find(|kind| kind.code() == code)
+}

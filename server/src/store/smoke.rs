@@ -1,0 +1,792 @@
+//! The verbs once through, on both databases: a whole life, and each way that it can go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use haulier_tests::mariadb;
+
+use super::open::open_store;
+use super::sql_store::SqlStore;
+use super::*;
+use crate::clock;
+use crate::model::{
+    AttemptEnd, Ending, FailureReason, JobError, LeaseFlags, Phase, ReadyKey, RetryPolicy, SessionState,
+    Spec, Work, digest, limits,
+};
+
+/// A store of its own, with a session that serves.
+struct Bench {
+    store: Arc<SqlStore>,
+    session: SessionId,
+    sequence: i64,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Declares each test for both databases.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Bench::on_sqlite().await).await;
+            })*
+        }
+        mod on_mariadb {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Bench::on_mariadb().await).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    a_job_lives_from_enqueue_to_outcome
+    a_handoff_leases_at_once_and_a_late_one_is_refused
+    a_failed_attempt_is_retried_and_the_last_one_ends_the_run
+    a_key_is_taken_once_also_within_a_batch
+    a_waiting_job_is_cancelled_and_a_running_one_marked
+    a_failed_job_is_requeued_once_for_each_run
+    log_lines_are_stored_without_gap_or_repeat
+    a_lost_session_gives_its_jobs_back
+    an_expired_job_is_found_and_cancelled
+    a_thousand_jobs_go_through_in_batches
+    a_session_beats_drains_and_ends
+    requests_are_forgotten_when_they_are_old
+    walks_go_both_ways
+    a_clock_that_stepped_back_is_mended
+    a_checkpoint_outlives_its_attempt
+    every_statement_can_be_prepared
+    racing_claimers_share_the_jobs_without_doubles
+}
+
+impl Bench {
+    async fn on_sqlite() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
+        let store = open_store(&url, OpenOptions::default()).await.unwrap();
+        Bench::over(store, Some(folder)).await
+    }
+
+    async fn on_mariadb() -> Bench {
+        let url = mariadb::shared().database().unwrap();
+        let options = OpenOptions { table_prefix: "haulier_".into(), ..OpenOptions::default() };
+        Bench::over(open_store(&url, options).await.unwrap(), None).await
+    }
+
+    async fn over(store: Arc<SqlStore>, folder: Option<tempfile::TempDir>) -> Bench {
+        let mut bench = Bench { store, session: SessionId([0; 16]), sequence: 0, _folder: folder };
+        bench.session = bench.register().await;
+        bench
+    }
+
+    async fn register(&self) -> SessionId {
+        let now = self.store.now().await.unwrap();
+        let session = Session {
+            id: SessionId(clock::random_128()),
+            name: "tester".into(),
+            instance_id: "i".into(),
+            state: SessionState::Live,
+            commands: Vec::new(),
+            queues: vec!["default".into()],
+            labels: BTreeMap::new(),
+            slots: 4,
+            lease_time: limits::LEASE_TIME_DEFAULT,
+            create_time: now,
+            expire_time: now.plus(limits::LEASE_TIME_DEFAULT),
+            server: ServerId(7),
+        };
+        self.store.register(&session).await.unwrap();
+        session.id
+    }
+
+    async fn job(&self, change: impl FnOnce(&mut Spec)) -> NewJob {
+        let mut spec = Spec::new(Work::Command("Test".into()));
+        change(&mut spec);
+        let block = self.store.reserve_ids(1).await.unwrap();
+        let now = self.store.now().await.unwrap();
+        let route = self.store.routes(&[spec.route()]).await.unwrap()[0];
+        let id = JobId(block.next);
+        let ready =
+            ReadyKey { route, priority: spec.priority, ready_time: spec.run_after.unwrap_or(now), job: id };
+        let request = Payload::Json(format!("{{\"n\":{id}}}").into());
+        let job = Job {
+            id,
+            month: block.month,
+            run: Run(1),
+            run_time: now,
+            create_time: now,
+            ready,
+            spec,
+            request,
+            digest: digest([id.0.to_be_bytes().as_slice()]),
+        };
+        NewJob { job, handoff: None }
+    }
+
+    async fn enqueue(&self, change: impl FnOnce(&mut Spec)) -> JobId {
+        let new = self.job(change).await;
+        let id = new.job.id;
+        assert_eq!(self.store.enqueue(&[new]).await.unwrap(), [Enqueued::Ready]);
+        id
+    }
+
+    fn ticket(&mut self) -> ClaimTicket {
+        self.sequence += 1;
+        ClaimTicket { session: self.session, claim_loop: 1, sequence: self.sequence }
+    }
+
+    async fn claim(&mut self, max_jobs: usize) -> Vec<LeasedJob> {
+        let ticket = self.ticket();
+        self.store.loop_state(self.session, 1).await.unwrap().unwrap();
+        let mut backlog = self.store.look().await.unwrap();
+        backlog.sort_by_key(|group| -group.priority);
+        let groups = backlog.iter().map(|group| (group.route, group.priority)).collect();
+        let now = self.store.now().await.unwrap();
+        let claimed = self.store.claim(&[Claimer { ticket, max_jobs, groups }], now).await.unwrap();
+        match claimed.into_iter().next().unwrap() {
+            Claimed::Jobs(jobs) => jobs,
+            Claimed::Refused => panic!("refused"),
+        }
+    }
+
+    async fn finish(&self, fence: Fence, ended: Ended) -> Finished {
+        let end = Finish { fence, ended, result: Payload::Json("7".into()), log_sequence: 0 };
+        self.store.finish(&[end], OnLocked::Wait).await.unwrap().remove(0)
+    }
+
+    async fn view(&self, job: JobId) -> View {
+        self.store.views(&[job], Payloads::Read).await.unwrap().remove(0)
+    }
+
+    async fn state(&self, job: JobId) -> State {
+        self.view(job).await.state(self.store.now().await.unwrap())
+    }
+}
+
+fn failed(retry_delay: Option<Duration>) -> Ended {
+    let error = JobError {
+        code: "full".into(),
+        message: "mailbox full".into(),
+        stack: String::new(),
+        reason: FailureReason::Handler,
+    };
+    Ended::Failed { error, retryable: None, retry_delay }
+}
+
+async fn a_job_lives_from_enqueue_to_outcome(mut bench: Bench) {
+    let job = bench.enqueue(|spec| spec.tag = "t".into()).await;
+    assert_eq!(bench.state(job).await, State::Queued);
+    let leased = bench.claim(5).await;
+    assert_eq!(leased.len(), 1);
+    assert_eq!(leased[0].job.request, Payload::Json(format!("{{\"n\":{job}}}").into()));
+    let view = bench.view(job).await;
+    assert!(matches!(&view.phase, Phase::Leased(lease, name) if lease.turn.attempt == 1 && name == "tester"));
+    let fence = leased[0].lease.fence;
+    assert_eq!(bench.store.fates(&[fence]).await.unwrap(), [Fate::Held]);
+    assert_eq!(bench.finish(fence, Ended::Completed).await, Finished::Stored(State::Completed));
+    assert_eq!(bench.finish(fence, Ended::Completed).await, Finished::Repeated(State::Completed));
+    assert_eq!(bench.finish(Fence { epoch: Epoch(1), ..fence }, Ended::Completed).await, Finished::LeaseLost);
+    assert_eq!(bench.store.fates(&[fence]).await.unwrap(), [Fate::Ended(State::Completed)]);
+    let view = bench.view(job).await;
+    let outcome = view.outcome().unwrap();
+    assert_eq!((outcome.ending, &outcome.worker_process[..]), (Ending::Completed, "tester"));
+    assert_eq!(outcome.result, Payload::Json("7".into()));
+    let brief = bench.store.views(&[job], Payloads::LeftOut).await.unwrap().remove(0);
+    assert_eq!((brief.job.request, brief.phase.clone_result()), (Payload::None, Some(Payload::None)));
+    let attempts = bench.store.attempts(job).await.unwrap();
+    assert_eq!(attempts.iter().map(|a| (a.attempt, a.end)).collect::<Vec<_>>(), [(1, AttemptEnd::Completed)]);
+    assert_eq!(bench.store.counts().await.unwrap().into_values().sum::<i64>(), 0);
+}
+
+impl Phase {
+    fn clone_result(&self) -> Option<Payload> {
+        match self {
+            Phase::Ended(outcome) => Some(outcome.result.clone()),
+            _ => None,
+        }
+    }
+}
+
+async fn a_handoff_leases_at_once_and_a_late_one_is_refused(mut bench: Bench) {
+    bench.store.loop_state(bench.session, 1).await.unwrap().unwrap();
+    let ticket = bench.ticket();
+    let mut batch = Vec::new();
+    for n in 0..3 {
+        let mut new = bench.job(|_| {}).await;
+        let start = new.job.create_time;
+        let late = ClaimTicket { sequence: 0, ..ticket };
+        new.handoff = Some(Handoff {
+            ticket: if n == 2 { late } else { ticket },
+            epoch: Epoch::default().next(start),
+            nonce: n + 1,
+            start_time: start,
+            deadline: start.plus(Duration::from_secs(60)),
+        });
+        batch.push(new);
+    }
+    let answers = bench.store.enqueue(&batch).await.unwrap();
+    assert_eq!(answers, [Enqueued::Leased, Enqueued::Leased, Enqueued::Ready]);
+    let leases = bench.store.leases(bench.session, Some(1)).await.unwrap();
+    assert_eq!(leases.iter().map(|(_, acknowledged)| *acknowledged).collect::<Vec<_>>(), [false, false]);
+    bench.store.acknowledge(&[ticket]).await.unwrap();
+    let leases = bench.store.leases(bench.session, None).await.unwrap();
+    assert!(leases.iter().all(|(_, acknowledged)| *acknowledged));
+    let leases: Vec<Lease> = leases.into_iter().map(|(lease, _)| lease).collect();
+    assert_eq!(bench.store.leased_jobs(&leases).await.unwrap().len(), 2);
+    let again =
+        bench.store.claim(&[Claimer { ticket, max_jobs: 1, groups: Vec::new() }], Time(1)).await.unwrap();
+    assert!(matches!(again[0], Claimed::Refused));
+    assert!(bench.store.was_enqueued(&batch[0].job).await.unwrap());
+    assert!(!bench.store.was_enqueued(&bench.job(|_| {}).await.job).await.unwrap());
+    assert!(matches!(bench.store.enqueue(&batch[..1]).await, Err(StoreError::IdTaken)));
+}
+
+async fn a_failed_attempt_is_retried_and_the_last_one_ends_the_run(mut bench: Bench) {
+    let job =
+        bench.enqueue(|spec| spec.retry = RetryPolicy { retry_limit: 1, ..RetryPolicy::default() }).await;
+    let first = bench.claim(1).await.remove(0).lease;
+    assert_eq!(
+        bench.finish(first.fence, failed(Some(Duration::ZERO))).await,
+        Finished::Stored(State::Queued)
+    );
+    assert!(matches!(bench.finish(first.fence, failed(None)).await, Finished::Repeated(_)));
+    let view = bench.view(job).await;
+    assert_eq!((view.turn.attempt, view.last_error.unwrap().code), (1, "full".to_owned()));
+    let second = bench.claim(1).await.remove(0).lease;
+    assert!(second.fence.epoch > first.fence.epoch && second.turn.attempt == 2);
+    assert_eq!(bench.finish(second.fence, failed(None)).await, Finished::Stored(State::Failed));
+    let attempts = bench.store.attempts(job).await.unwrap();
+    let ends: Vec<_> = attempts.iter().map(|a| (a.attempt, a.end, a.error.is_some())).collect();
+    assert_eq!(ends, [(1, AttemptEnd::Failed, true), (2, AttemptEnd::Failed, true)]);
+    let month = bench.view(job).await.job.month;
+    let walk = Walk {
+        source: WalkSource::Label(month, LabelKind::Ending, "failed".into()),
+        order: Order::NewestFirst,
+        after: None,
+        limit: 10,
+    };
+    assert_eq!(bench.store.walk(&walk).await.unwrap(), [job]);
+    assert_eq!(bench.store.outcome(job, Run(1)).await.unwrap().unwrap().error.unwrap().code, "full");
+}
+
+async fn a_key_is_taken_once_also_within_a_batch(bench: Bench) {
+    let first = bench.enqueue(|spec| spec.ref_id = "A".into()).await;
+    let mut batch = Vec::new();
+    // The second loses by its ref, so its request stays free for the third; the fourth repeats the third.
+    for (ref_id, request_id) in
+        [("", ""), ("A", "q1"), ("", "q1"), ("B", "q1"), ("a", ""), ("B ", ""), ("B", "")]
+    {
+        let change = |spec: &mut Spec| (spec.ref_id, spec.request_id) = (ref_id.into(), request_id.into());
+        batch.push(bench.job(change).await);
+    }
+    let third = batch[2].job.id;
+    let answers = bench.store.enqueue(&batch).await.unwrap();
+    use Enqueued::{Ready, SameRef, SameRequest};
+    assert_eq!(answers, [Ready, SameRef(first), Ready, SameRequest(third), Ready, Ready, Ready]);
+    assert_eq!(bench.store.find_ref(RefKey::Request("q1")).await.unwrap(), Some(third));
+    assert_eq!(bench.store.find_ref(RefKey::Ref("A")).await.unwrap(), Some(first));
+    assert_eq!(bench.store.find_ref(RefKey::Ref("B")).await.unwrap(), Some(batch[6].job.id));
+    assert_eq!(bench.store.find_ref(RefKey::Ref("C")).await.unwrap(), None);
+    assert_eq!(bench.store.counts().await.unwrap()["ready"], 6);
+}
+
+async fn a_waiting_job_is_cancelled_and_a_running_one_marked(mut bench: Bench) {
+    let order = |job| CancelOrder {
+        job,
+        reason: CancelReason::Client,
+        text: "enough".into(),
+        grace: Duration::ZERO,
+        only_waiting: false,
+    };
+    let waiting = bench.enqueue(|_| {}).await;
+    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap(), CancelAnswer::Cancelled);
+    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap(), CancelAnswer::Ended(State::Cancelled));
+    assert_eq!(bench.store.cancel(&order(JobId(9_999))).await.unwrap(), CancelAnswer::NotFound);
+    assert!(bench.store.attempts(waiting).await.unwrap().is_empty());
+    let running = bench.enqueue(|_| {}).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    let answer = bench.store.cancel(&order(running)).await.unwrap();
+    let CancelAnswer::Requested(mark) = answer.clone() else { panic!("{answer:?}") };
+    assert_eq!(bench.store.cancel(&order(running)).await.unwrap(), answer);
+    assert_eq!(bench.store.cancel_marks().await.unwrap(), [mark]);
+    assert_eq!(bench.view(running).await.cancel.as_deref(), Some("enough"));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let tick = bench.store.tick(ServerId(7), "here").await.unwrap();
+    let forced = bench.store.forced_cancels(tick, 10).await.unwrap();
+    assert_eq!(forced.iter().map(|swept| swept.fence).collect::<Vec<_>>(), [lease.fence]);
+    assert_eq!(bench.finish(lease.fence, Ended::Released).await, Finished::Stored(State::Cancelled));
+    let outcome = bench.store.outcome(running, Run(1)).await.unwrap().unwrap();
+    assert_eq!(outcome.cancelled.unwrap().text, "enough");
+    assert!(bench.store.cancel_marks().await.unwrap().is_empty());
+}
+
+async fn a_failed_job_is_requeued_once_for_each_run(mut bench: Bench) {
+    let job = bench.enqueue(|spec| spec.retry.retry_limit = 0).await;
+    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Queued));
+    let lease = bench.claim(1).await.remove(0).lease;
+    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Running));
+    bench.finish(lease.fence, failed(None)).await;
+    assert_eq!(bench.store.requeue(job, Some(Run(2))).await.unwrap(), RequeueAnswer::NoSuchRun(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(1))).await.unwrap(), RequeueAnswer::Requeued(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(1))).await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    let again = bench.claim(1).await.remove(0).lease;
+    assert!(again.fence.epoch > lease.fence.epoch && again.run == Run(2) && again.turn.attempt == 1);
+    assert_eq!(bench.finish(lease.fence, Ended::Completed).await, Finished::Repeated(State::Failed));
+    assert_eq!(bench.finish(again.fence, Ended::Completed).await, Finished::Stored(State::Completed));
+    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Completed));
+    assert_eq!(bench.store.requeue(JobId(9_999), None).await.unwrap(), RequeueAnswer::NotFound);
+    assert_eq!(bench.store.attempts(job).await.unwrap().len(), 2);
+}
+
+async fn log_lines_are_stored_without_gap_or_repeat(mut bench: Bench) {
+    let job = bench.enqueue(|_| {}).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    let line = |sequence| LogLine {
+        sequence,
+        run: lease.run,
+        epoch: lease.fence.epoch,
+        time: Time(sequence),
+        level: if sequence % 2 == 0 { Level::Warn } else { Level::Info },
+        message: format!("line {sequence} 🚚"),
+        fields: String::new(),
+    };
+    let append = |range: std::ops::RangeInclusive<i64>| LogAppend {
+        fence: lease.fence,
+        lines: range.map(line).collect(),
+    };
+    let store = &bench.store;
+    let written = store.append_logs(&[append(1..=3), append(2..=5), append(7..=8)]).await.unwrap();
+    assert_eq!(written, [Written::Stored(3), Written::Stored(5), Written::Gap(5)]);
+    let lost = LogAppend { fence: Fence { nonce: 1, ..lease.fence }, lines: vec![line(6)] };
+    assert_eq!(store.append_logs(&[lost]).await.unwrap(), [Written::LeaseLost]);
+    let all = store.logs(job, LogPosition::default(), Level::Trace, 100).await.unwrap();
+    assert_eq!(all.iter().map(|line| line.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let after = LogPosition { run: Run(1), epoch: lease.fence.epoch, sequence: 2 };
+    let some = store.logs(job, after, Level::Warn, 100).await.unwrap();
+    assert_eq!(some.iter().map(|line| line.message.as_str()).collect::<Vec<_>>(), ["line 4 🚚"]);
+    let end = |log_sequence| Finish {
+        fence: lease.fence,
+        ended: Ended::Completed,
+        result: Payload::None,
+        log_sequence,
+    };
+    assert_eq!(store.finish(&[end(6)], OnLocked::Wait).await.unwrap(), [Finished::LogGap(5)]);
+    let ends = [end(5), end(5)];
+    let stored = Finished::Stored(State::Completed);
+    assert_eq!(
+        store.finish(&ends, OnLocked::Wait).await.unwrap(),
+        [stored, Finished::Repeated(State::Completed)]
+    );
+}
+
+async fn a_lost_session_gives_its_jobs_back(mut bench: Bench) {
+    let job = bench.enqueue(|_| {}).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    bench
+        .store
+        .acknowledge(&[ClaimTicket { session: bench.session, claim_loop: 1, sequence: lease.claim }])
+        .await
+        .unwrap();
+    let tick = bench.store.tick(ServerId(7), "here").await.unwrap();
+    assert!(bench.store.lose_sessions(tick).await.unwrap().is_empty());
+    let later = |seconds| Tick { now: tick.now.plus(Duration::from_secs(seconds)), ..tick };
+    // Its server is silent by then, so that it has one lease time more.
+    assert!(bench.store.lose_sessions(later(40)).await.unwrap().is_empty());
+    let amnesty = Tick { amnesty_from: Some(later(60).now), ..later(80) };
+    assert!(bench.store.lose_sessions(amnesty).await.unwrap().is_empty());
+    assert_eq!(bench.store.lose_sessions(later(80)).await.unwrap(), [bench.session]);
+    let swept = bench.store.lost_leases(10).await.unwrap();
+    assert_eq!(
+        swept.iter().map(|one| (one.fence, one.acknowledged)).collect::<Vec<_>>(),
+        [(lease.fence, true)]
+    );
+    let crash = |fence| Finish {
+        fence,
+        ended: Ended::Crashed { acknowledged: true },
+        result: Payload::None,
+        log_sequence: 0,
+    };
+    let ends = bench.store.finish(&[crash(lease.fence)], OnLocked::Skip).await.unwrap();
+    assert_eq!(ends, [Finished::Stored(State::Queued)]);
+    let beat = Beat { session: bench.session, beat: 9, server: ServerId(7) };
+    assert_eq!(bench.store.beat(&[beat]).await.unwrap(), [BeatAnswer::Lost]);
+    assert_eq!(bench.store.loop_state(bench.session, 1).await.unwrap().unwrap().sequence, i64::MAX);
+    assert!(bench.store.loop_state(bench.session, 2).await.unwrap().is_none());
+    bench.session = bench.register().await;
+    bench.sequence = 0;
+    let second = bench.claim(1).await.remove(0).lease;
+    assert_eq!((second.turn.attempt, second.turn.crashes), (1, 1));
+    let ends = bench.store.finish(&[crash(second.fence)], OnLocked::Skip).await.unwrap();
+    assert_eq!(ends, [Finished::Stored(State::Queued)]);
+    let third = bench.claim(1).await.remove(0);
+    assert_ne!(third.lease.route, lease.route, "after two crashes it is quarantined");
+    let ends = bench.store.finish(&[crash(third.lease.fence)], OnLocked::Skip).await.unwrap();
+    assert_eq!(ends, [Finished::Stored(State::Failed)]);
+    let numbers: Vec<_> =
+        bench.store.attempts(job).await.unwrap().iter().map(|a| (a.attempt, a.end)).collect();
+    assert_eq!(numbers, [(1, AttemptEnd::Crashed); 3]);
+    bench.store.end_session(bench.session).await.unwrap();
+    bench.store.forget_sessions(Time::NEVER).await.unwrap();
+    assert!(bench.store.session(bench.session).await.unwrap().is_none());
+}
+
+async fn an_expired_job_is_found_and_cancelled(mut bench: Bench) {
+    let now = bench.store.now().await.unwrap();
+    let soon = now.plus(Duration::from_millis(300));
+    let job = bench.enqueue(|spec| spec.expire_time = Some(soon)).await;
+    let leased = bench.enqueue(|spec| (spec.expire_time, spec.priority) = (Some(soon), 30)).await;
+    let lease = bench.claim(1).await.remove(0);
+    assert_eq!(lease.job.id, leased);
+    tokio::time::sleep(Duration::from_millis(310)).await;
+    assert!(bench.claim(1).await.is_empty(), "an expired job is not claimed");
+    let now = bench.store.now().await.unwrap();
+    let mut expired = bench.store.expired(now, 10).await.unwrap();
+    expired.sort_unstable();
+    assert_eq!(expired, [job, leased]);
+    let order = |job| CancelOrder {
+        job,
+        reason: CancelReason::Expired,
+        text: String::new(),
+        grace: Duration::ZERO,
+        only_waiting: true,
+    };
+    assert_eq!(bench.store.cancel(&order(job)).await.unwrap(), CancelAnswer::Cancelled);
+    assert_eq!(bench.store.cancel(&order(leased)).await.unwrap(), CancelAnswer::Running);
+    assert!(bench.store.expired(now, 10).await.unwrap().is_empty());
+    assert_eq!(bench.finish(lease.lease.fence, Ended::Released).await, Finished::Stored(State::Queued));
+    assert_eq!(bench.store.expired(now, 10).await.unwrap(), [leased], "a released job expires still");
+}
+
+async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
+    let mut batch = Vec::new();
+    let block = bench.store.reserve_ids(1_000).await.unwrap();
+    let first = bench.job(|spec| spec.batch_id = "b".into()).await;
+    for id in block.next..block.end {
+        let mut new = first.clone();
+        new.job.id = JobId(id);
+        new.job.ready.job = JobId(id);
+        new.job.spec.request_id = format!("r{id}");
+        batch.push(new);
+    }
+    let answers = bench.store.enqueue(&batch).await.unwrap();
+    assert!(answers.iter().all(|answer| *answer == Enqueued::Ready));
+    let mut again = batch.clone();
+    again.iter_mut().for_each(|new| new.job.id.0 += 5_000);
+    let answers = bench.store.enqueue(&again).await.unwrap();
+    let same = batch.iter().map(|new| Enqueued::SameRequest(new.job.id));
+    assert!(answers.into_iter().eq(same));
+    let leased = bench.claim(1_000).await;
+    assert_eq!(leased.len(), 1_000);
+    let end = |leased: &LeasedJob| Finish {
+        fence: leased.lease.fence,
+        ended: if leased.job.id.0 % 10 == 0 { failed(None) } else { Ended::Completed },
+        result: Payload::Json(vec![b'1'; 1_000].into()),
+        log_sequence: 0,
+    };
+    let ends: Vec<Finish> = leased.iter().map(end).collect();
+    let finished = bench.store.finish(&ends, OnLocked::Wait).await.unwrap();
+    let completed = finished.iter().filter(|one| **one == Finished::Stored(State::Completed)).count();
+    let scheduled = finished.iter().filter(|one| **one == Finished::Stored(State::Scheduled)).count();
+    assert_eq!((completed, scheduled), (900, 100));
+    assert_eq!(bench.store.counts().await.unwrap()["ready"], 100);
+    let jobs: Vec<JobId> = batch.iter().map(|new| new.job.id).collect();
+    assert_eq!(bench.store.views(&jobs, Payloads::LeftOut).await.unwrap().len(), 1_000);
+}
+
+async fn a_session_beats_drains_and_ends(bench: Bench) {
+    let beat = |beat| Beat { session: bench.session, beat, server: ServerId(8) };
+    let other = Beat { session: SessionId([9; 16]), beat: 1, server: ServerId(8) };
+    let before = bench.store.session(bench.session).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let answers = bench.store.beat(&[beat(1), other, beat(2)]).await.unwrap();
+    assert_eq!(answers, [BeatAnswer::Renewed, BeatAnswer::Lost, BeatAnswer::Renewed]);
+    let after = bench.store.session(bench.session).await.unwrap().unwrap();
+    assert!(after.expire_time > before.expire_time && after.server == ServerId(8));
+    assert_eq!(bench.store.beat(&[beat(2)]).await.unwrap(), [BeatAnswer::Renewed]);
+    assert!(bench.store.drain_session(bench.session).await.unwrap());
+    assert_eq!(bench.store.beat(&[beat(3)]).await.unwrap(), [BeatAnswer::Draining]);
+    assert_eq!(bench.store.sessions().await.unwrap().len(), 1);
+    assert!(bench.store.end_session(bench.session).await.unwrap());
+    assert!(!bench.store.end_session(bench.session).await.unwrap());
+    assert!(!bench.store.drain_session(bench.session).await.unwrap());
+    assert!(bench.store.sessions().await.unwrap().is_empty());
+}
+
+async fn requests_are_forgotten_when_they_are_old(bench: Bench) {
+    let mut old = bench.job(|spec| spec.request_id = "old".into()).await;
+    old.job.create_time = old.job.create_time.minus(limits::REQUEST_ID_LIFE + Duration::from_secs(1));
+    let new = bench.job(|spec| (spec.request_id, spec.ref_id) = ("new".into(), "q".into())).await;
+    bench.store.enqueue(&[old, new]).await.unwrap();
+    let mut after = None;
+    let mut stretches = 0;
+    loop {
+        stretches += 1;
+        after = bench.store.forget_requests(after, 1).await.unwrap();
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(stretches >= 2);
+    assert_eq!(bench.store.find_ref(RefKey::Request("old")).await.unwrap(), None);
+    assert!(bench.store.find_ref(RefKey::Request("new")).await.unwrap().is_some());
+    assert!(bench.store.find_ref(RefKey::Ref("q")).await.unwrap().is_some());
+}
+
+async fn walks_go_both_ways(bench: Bench) {
+    let mut jobs = Vec::new();
+    for n in 0..5 {
+        jobs.push(
+            bench.enqueue(|spec| spec.user_id = if n % 2 == 0 { "even".into() } else { "odd".into() }).await,
+        );
+    }
+    let month = bench.store.months().await.unwrap().last().unwrap().month;
+    let sources = [
+        WalkSource::Month(month),
+        WalkSource::Live,
+        WalkSource::Label(month, LabelKind::User, "even".into()),
+    ];
+    for source in sources {
+        let wanted: Vec<JobId> = match source {
+            WalkSource::Label(..) => jobs.iter().copied().step_by(2).collect(),
+            _ => jobs.clone(),
+        };
+        let walk = |order, after, limit| Walk { source: source.clone(), order, after, limit };
+        assert_eq!(bench.store.walk(&walk(Order::OldestFirst, None, 10)).await.unwrap(), wanted);
+        let newest = bench.store.walk(&walk(Order::NewestFirst, Some(jobs[4]), 1)).await.unwrap();
+        assert_eq!(newest, [wanted[wanted.len() - 2]]);
+    }
+    let none =
+        Walk { source: WalkSource::Month(Month(190001)), order: Order::OldestFirst, after: None, limit: 1 };
+    assert!(bench.store.walk(&none).await.unwrap().is_empty());
+}
+
+async fn a_clock_that_stepped_back_is_mended(mut bench: Bench) {
+    let tick = bench.store.tick(ServerId(1), "a").await.unwrap();
+    assert!(tick.last.is_none() && tick.amnesty_from.is_none());
+    let ahead = tick.now.plus(Duration::from_secs(600));
+    let job = bench.enqueue(|spec| spec.run_after = Some(tick.now.plus(Duration::from_secs(300)))).await;
+    let set = |value: Time| value::values![value, 0_i64, value::key("reaper")];
+    let engine = &bench.store.engine;
+    let mut unit = engine.begin(connection::Class::Vital).await.unwrap();
+    unit.execute(statement::Sql::MoveUpkeep, statement::Place::Fixed, set(ahead)).await.unwrap();
+    let settled = unit::Tries::default().settle(unit, Ok(())).await;
+    assert!(matches!(settled, std::ops::ControlFlow::Break(Ok(()))));
+    let mended = bench.store.tick(ServerId(1), "a").await.unwrap();
+    assert_eq!(mended.last, Some(ahead));
+    assert_eq!(bench.state(job).await, State::Queued);
+    assert_eq!(bench.claim(1).await.len(), 1);
+}
+
+async fn a_checkpoint_outlives_its_attempt(mut bench: Bench) {
+    let job = bench.enqueue(|_| {}).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    let write = |progress, status: Option<&str>, sequence: i64, text: &str| ProgressWrite {
+        fence: lease.fence,
+        progress,
+        status: status.map(str::to_owned),
+        checkpoint: (sequence > 0).then(|| (sequence, Payload::Json(text.to_owned().into()))),
+    };
+    let writes =
+        [write(Some(0.5), None, 1, "1"), write(None, Some("half"), 2, "2"), write(None, None, 1, "old")];
+    assert_eq!(bench.store.write_progress(&writes).await.unwrap(), [Written::Stored(0); 3]);
+    let view = bench.view(job).await;
+    assert_eq!((view.progress, &view.status[..]), (Some(0.5), "half"));
+    assert_eq!(bench.store.checkpoint(job).await.unwrap(), Some((2, Payload::Json("2".into()))));
+    bench.finish(lease.fence, Ended::Released).await;
+    let again = bench.claim(1).await.remove(0);
+    assert!(again.lease.flags.has(LeaseFlags::PROGRESS));
+    assert_eq!(again.checkpoint, Some((2, Payload::Json("2".into()))));
+    bench.finish(again.lease.fence, Ended::Completed).await;
+    assert_eq!(bench.store.checkpoint(job).await.unwrap(), None);
+    assert_eq!(bench.store.outcome(job, Run(1)).await.unwrap().unwrap().status, "half");
+}
+
+async fn every_statement_can_be_prepared(bench: Bench) {
+    let month = bench.store.reserve_ids(1).await.unwrap().month;
+    for sql in statement::Sql::ALL {
+        for rows in [1, 4] {
+            let text = bench.store.engine.texts.get(*sql, statement::Place::Month(month), rows);
+            let bound = vec![value::Value::Null; text.matches('?').count()];
+            let done = (async || {
+                let mut unit = bench.store.engine.begin(connection::Class::Vital).await?;
+                let done = unit.lent.connection.fetch(text, bound).await.map(|_| ());
+                drop(unit);
+                done
+            })();
+            // NULL where none may be, or as a limit: the statement was understood.
+            let why = done.await.err().map(|fault| StoreError::from(fault).to_string()).unwrap_or_default();
+            let is_understood = why.is_empty()
+                || ["null", "NULL", "datatype mismatch", "Truncated incorrect"]
+                    .iter()
+                    .any(|words| why.contains(words));
+            assert!(is_understood, "{sql:?}: {why}\n{text}");
+        }
+    }
+}
+
+async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
+    let mut jobs = Vec::new();
+    for _ in 0..60 {
+        jobs.push(bench.job(|_| {}).await);
+    }
+    bench.store.enqueue(&jobs).await.unwrap();
+    let mut racers = tokio::task::JoinSet::new();
+    for claim_loop in 0..8 {
+        let (store, session) = (Arc::clone(&bench.store), bench.session);
+        racers.spawn(async move {
+            store.loop_state(session, claim_loop).await.unwrap().unwrap();
+            let mut mine = Vec::new();
+            for sequence in 1..20 {
+                let ticket = ClaimTicket { session, claim_loop, sequence };
+                let groups =
+                    store.look().await.unwrap().iter().map(|group| (group.route, group.priority)).collect();
+                let now = store.now().await.unwrap();
+                let claimed = store.claim(&[Claimer { ticket, max_jobs: 3, groups }], now).await.unwrap();
+                let Claimed::Jobs(jobs) = &claimed[0] else { panic!("refused") };
+                for job in jobs {
+                    let end = Finish {
+                        fence: job.lease.fence,
+                        ended: Ended::Completed,
+                        result: Payload::None,
+                        log_sequence: 0,
+                    };
+                    assert_eq!(
+                        store.finish(&[end], OnLocked::Wait).await.unwrap(),
+                        [Finished::Stored(State::Completed)]
+                    );
+                    mine.push(job.job.id);
+                }
+            }
+            mine
+        });
+    }
+    let mut all: Vec<JobId> = racers.join_all().await.into_iter().flatten().collect();
+    all.sort_unstable();
+    let wanted: Vec<JobId> = jobs.iter().map(|new| new.job.id).collect();
+    assert_eq!(all, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_servers_open_an_empty_database_at_once() {
+    let url = mariadb::shared().database().unwrap();
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let url = url.clone();
+        opening.spawn(async move { open_store(&url, OpenOptions::default()).await.unwrap() });
+    }
+    let stores = opening.join_all().await;
+    let mut reserving = tokio::task::JoinSet::new();
+    for store in stores {
+        reserving.spawn(async move { store.reserve_ids(10).await.unwrap().next });
+    }
+    let mut firsts = reserving.join_all().await;
+    firsts.sort_unstable();
+    assert_eq!(firsts, [1, 11, 21, 31]);
+    let again = open_store(&url, OpenOptions::default()).await.unwrap();
+    assert!(again.check().await.unwrap().iter().all(|check| check.problem.is_none()));
+    let time = again.now().await.unwrap();
+    assert!(Month::of(time).0 > 202_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_done_migration_is_done_again() {
+    let url = mariadb::shared().database().unwrap();
+    let store = open_store(&url, OpenOptions::default()).await.unwrap();
+    let name = url.split(['/', '?']).nth(3).unwrap();
+    let server = mariadb::shared();
+    server.run_sql(&format!("UPDATE {name}.migration SET success = 0 WHERE version = 5; DELETE FROM {name}.migration WHERE version > 5")).unwrap();
+    drop(store);
+    open_store(&url, OpenOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_one_file_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let first = open_store(&path.display().to_string(), OpenOptions::default()).await.unwrap();
+    let refused = open_store(&path.display().to_string(), OpenOptions::default()).await;
+    let why = refused.err().unwrap().to_string();
+    assert!(why.contains("another server process") && why.contains("jobs.db"), "{why}");
+    let inspect = OpenOptions { purpose: Purpose::Inspect, ..OpenOptions::default() };
+    let beside = open_store(&path.display().to_string(), inspect).await.unwrap();
+    assert!(beside.check().await.unwrap().iter().all(|check| check.problem.is_none()));
+    first.close().await;
+    drop(first);
+    open_store(&path.display().to_string(), OpenOptions::default()).await.unwrap();
+}
+
+/// Makes the month of a store's jobs an old one: renames its tables and rows.
+async fn make_old(bench: &Bench, path: &Path, old: Month) {
+    let month = bench.store.months().await.unwrap()[0].month;
+    let sql: Vec<String> = ["job", "outcome", "job_attempt", "job_log", "job_label"]
+        .iter()
+        .map(|table| format!("ALTER TABLE {table}_{month} RENAME TO {table}_{old}"))
+        .chain([
+            format!("UPDATE month SET month = {}", old.0),
+            format!("UPDATE id_block SET month = {} WHERE month > 0", old.0),
+        ])
+        .collect();
+    use sqlx::{ConnectOptions as _, Executor as _};
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    for statement in sql {
+        connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_month_moves_to_its_file_and_stays_readable() {
+    let mut bench = Bench::on_sqlite().await;
+    let path = bench.store.path.clone().unwrap();
+    let done = bench.enqueue(|spec| spec.tag = "t".into()).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    bench.finish(lease.fence, Ended::Completed).await;
+    let broken = bench.enqueue(|spec| (spec.tag, spec.retry.retry_limit) = ("t".into(), 0)).await;
+    let lease = bench.claim(1).await.remove(0).lease;
+    let line = LogLine {
+        sequence: 1,
+        run: lease.run,
+        epoch: lease.fence.epoch,
+        time: Time(1),
+        level: Level::Info,
+        message: "m".into(),
+        fields: String::new(),
+    };
+    bench.store.append_logs(&[LogAppend { fence: lease.fence, lines: vec![line] }]).await.unwrap();
+    bench.finish(lease.fence, failed(None)).await;
+    let old = Month(202_401);
+    make_old(&bench, &path, old).await;
+    assert!(!bench.store.keep_months().await.unwrap(), "the newest month stays");
+    let fresh = bench.enqueue(|_| {}).await;
+    assert!(bench.store.keep_months().await.unwrap());
+    assert!(!bench.store.keep_months().await.unwrap(), "there is nothing left to do");
+    let file = path.with_file_name("jobs.history_2024_01.db");
+    assert!(file.exists());
+    let views = bench.store.views(&[broken, fresh, done], Payloads::Read).await.unwrap();
+    assert_eq!(views.iter().map(|view| view.job.id).collect::<Vec<_>>(), [broken, fresh, done]);
+    assert_eq!(bench.store.attempts(broken).await.unwrap().len(), 1);
+    assert_eq!(bench.store.logs(broken, LogPosition::default(), Level::Trace, 9).await.unwrap().len(), 1);
+    let label = WalkSource::Label(old, LabelKind::Tag, "t".into());
+    let walk = Walk { source: label, order: Order::OldestFirst, after: None, limit: 9 };
+    assert_eq!(bench.store.walk(&walk).await.unwrap(), [done, broken]);
+    let order = CancelOrder {
+        job: done,
+        reason: CancelReason::Client,
+        text: String::new(),
+        grace: Duration::ZERO,
+        only_waiting: false,
+    };
+    assert_eq!(bench.store.cancel(&order).await.unwrap(), CancelAnswer::Ended(State::Completed));
+    assert_eq!(bench.store.requeue(broken, Some(Run(1))).await.unwrap(), RequeueAnswer::Requeued(Run(2)));
+    assert_eq!(bench.store.requeue(broken, Some(Run(1))).await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert!(!bench.store.keep_months().await.unwrap(), "a month with a live job stays");
+    let leased = bench.claim(9).await;
+    assert_eq!(leased.iter().map(|one| one.job.id).collect::<Vec<_>>(), [fresh, broken]);
+    bench.finish(leased[1].lease.fence, Ended::Completed).await;
+    assert_eq!(bench.store.attempts(broken).await.unwrap().len(), 2);
+    assert!(bench.store.keep_months().await.unwrap());
+    assert_eq!(bench.state(broken).await, State::Completed);
+    assert_eq!(bench.store.outcome(broken, Run(1)).await.unwrap().unwrap().ending, Ending::Failed);
+    assert_eq!(bench.store.walk(&walk).await.unwrap(), [done, broken]);
+}

@@ -1,0 +1,2 @@
+-- How many jobs run.
+SELECT COUNT(*) FROM {p}job_lease

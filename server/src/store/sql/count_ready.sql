@@ -1,0 +1,2 @@
+-- How many jobs wait.
+SELECT COUNT(*) FROM {p}job_ready

@@ -1,0 +1,3 @@
+-- Forget servers that are long gone.
+{delete server}
+WHERE t.beat_time < ?

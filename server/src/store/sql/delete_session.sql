@@ -1,0 +1,3 @@
+-- Forget a lost session.
+{delete session}
+WHERE t.session_id = ? AND t.state = ?

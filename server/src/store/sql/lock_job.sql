@@ -1,0 +1,7 @@
+-- Lock a job: who cancels or requeues it at the same time waits.
+SELECT
+    t.job_id, t.run, t.run_time, t.create_time, t.route_id, t.priority, t.ready_time,
+    t.digest, t.request_kind, t.request_type, t.request, t.spec
+FROM {p}job_{m} AS t {force_pk}
+WHERE t.job_id = ?
+{for_update}

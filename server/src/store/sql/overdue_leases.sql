@@ -1,0 +1,8 @@
+-- Leases whose deadline is over.
+SELECT
+    l.job_id, l.epoch, l.nonce, l.month, l.claim,
+    (SELECT c.received FROM {p}claim_loop AS c WHERE c.session_id = l.session_id AND c.loop_id = l.loop_id)
+FROM {p}job_lease AS l
+WHERE l.deadline < ?
+ORDER BY l.job_id
+LIMIT ?

@@ -1,0 +1,2 @@
+-- Answers when the database can be read.
+SELECT 1

@@ -1,0 +1,3 @@
+-- Every cancel request that is pending: a sparse table, read whole.
+SELECT job_id, epoch, reason, force_time
+FROM {p}job_cancel

@@ -1,0 +1,4 @@
+-- The last tick.
+SELECT t.value
+FROM {p}upkeep AS t {force_pk}
+WHERE t.name = ?

@@ -1,0 +1,137 @@
+-- The tables that stand for good. One re-runnable statement each; the words in braces are the dialect's, see
+-- dialect.rs. A statement here never changes once it was released: what comes later is added at the end.
+
+CREATE TABLE IF NOT EXISTS {p}id_block (
+    name {key:32} NOT NULL PRIMARY KEY,
+    next_id BIGINT NOT NULL,
+    month BIGINT NOT NULL
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}month (
+    month BIGINT NOT NULL PRIMARY KEY,
+    first_id BIGINT NOT NULL,
+    moved_to {text}                         -- SQLite: the file that a closed month was moved to
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}route (
+    route_id BIGINT NOT NULL PRIMARY KEY,
+    route_key {key:700} NOT NULL,           -- kind, queue, work: one canonical text
+    queue {text} NOT NULL,
+    kind BIGINT NOT NULL,
+    work {text} NOT NULL,                   -- model::Work as JSON
+    UNIQUE (route_key)
+) {wide};
+
+CREATE TABLE IF NOT EXISTS {p}job_ref (
+    ref_key {key:1021} NOT NULL PRIMARY KEY, -- 'r' and a ref id, or 'q' and a request id
+    job_id BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}job_ready (
+    route_id BIGINT NOT NULL,
+    priority BIGINT NOT NULL,
+    ready_time BIGINT NOT NULL,
+    job_id BIGINT NOT NULL,
+    month BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    crashes BIGINT NOT NULL,
+    unacknowledged BIGINT NOT NULL,
+    timeout BIGINT NOT NULL,                -- microseconds, for the lease's deadline
+    size BIGINT NOT NULL,                   -- bytes of request and spec, for the limit of a claim answer
+    expire_time BIGINT NOT NULL,            -- the largest int64: never
+    flags BIGINT NOT NULL,                  -- LeaseFlags that outlive a lease (PROGRESS: a checkpoint may exist)
+    PRIMARY KEY (route_id, priority, ready_time, job_id)
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}job_lease (
+    job_id BIGINT NOT NULL PRIMARY KEY,
+    month BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    nonce BIGINT NOT NULL,
+    session_id {key:16} NOT NULL,
+    loop_id BIGINT NOT NULL,
+    claim BIGINT NOT NULL,
+    route_id BIGINT NOT NULL,
+    priority BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    crashes BIGINT NOT NULL,
+    unacknowledged BIGINT NOT NULL,
+    timeout BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    start_time BIGINT NOT NULL,
+    deadline BIGINT NOT NULL,
+    flags BIGINT NOT NULL,
+    log_sequence BIGINT NOT NULL{index:job_lease_session:session_id, loop_id, claim}
+) {narrow};
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}job_lease_session ON {p}job_lease (session_id, loop_id, claim);
+
+CREATE TABLE IF NOT EXISTS {p}job_progress (
+    job_id BIGINT NOT NULL PRIMARY KEY,
+    run BIGINT NOT NULL,
+    epoch BIGINT NOT NULL,
+    progress DOUBLE PRECISION,
+    status {text},
+    checkpoint_sequence BIGINT NOT NULL,    -- -1: none
+    checkpoint_kind BIGINT NOT NULL,
+    checkpoint_type {text},
+    checkpoint {blob},
+    update_time BIGINT NOT NULL
+) {wide};
+
+CREATE TABLE IF NOT EXISTS {p}job_cancel (
+    job_id BIGINT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL,
+    reason {text} NOT NULL,
+    force_time BIGINT NOT NULL
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}job_expire (
+    expire_time BIGINT NOT NULL,
+    job_id BIGINT NOT NULL,
+    PRIMARY KEY (expire_time, job_id)
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}session (
+    session_id {key:16} NOT NULL PRIMARY KEY,
+    state BIGINT NOT NULL,
+    name {text} NOT NULL,
+    instance_id {text} NOT NULL,
+    served {text} NOT NULL,                 -- commands, queues, labels, slots as JSON
+    lease_time BIGINT NOT NULL,
+    create_time BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,
+    beat BIGINT NOT NULL,
+    server_id BIGINT NOT NULL
+) {wide};
+
+CREATE TABLE IF NOT EXISTS {p}claim_loop (
+    session_id {key:16} NOT NULL,
+    loop_id BIGINT NOT NULL,
+    sequence BIGINT NOT NULL,
+    received BIGINT NOT NULL,
+    PRIMARY KEY (session_id, loop_id)
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}server (
+    server_id BIGINT NOT NULL PRIMARY KEY,
+    address {text} NOT NULL,
+    beat_time BIGINT NOT NULL
+) {narrow};
+
+CREATE TABLE IF NOT EXISTS {p}upkeep (
+    name {key:64} NOT NULL PRIMARY KEY,
+    value BIGINT NOT NULL,
+    amnesty_from BIGINT NOT NULL
+) {narrow};
+
+-- The rows that the verbs expect: 'job', 'route', 'reaper'; names are bytes, hence the digits.
+{insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'6a6f62', 1, 0);
+
+{insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'726f757465', 1, 0);
+
+{insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'726561706572', 0, 0);

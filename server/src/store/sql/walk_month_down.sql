@@ -1,0 +1,6 @@
+-- Jobs of a month, newest first.
+SELECT t.job_id
+FROM {a}{p}job_{m} AS t {force_pk}
+WHERE t.job_id < ?
+ORDER BY t.job_id DESC
+LIMIT ?

@@ -1,0 +1,239 @@
+//! The one implementation of the verbs, for both databases. The verbs themselves are in [`super::verbs`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use super::caches::{Months, Routes, SessionNames};
+use super::sqlite::FileLock;
+use super::unit::Engine;
+use super::{
+    Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, Enqueued,
+    Fate, Finish, Finished, IdBlock, LeasedJob, LogAppend, LogPosition, LoopState, MonthRange, NewJob,
+    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Store, SweptLease, Tick, Walk, Written,
+};
+use crate::model::{
+    Attempt, CancelMark, Fence, Job, JobId, Lease, Level, LogLine, Month, Outcome, Payload, Route, RouteId,
+    Run, ServerId, Session, SessionId, Time, View,
+};
+
+/// A store that speaks SQL.
+pub(crate) struct SqlStore {
+    pub(crate) engine: Engine,
+    pub(crate) months: Months,
+    pub(crate) routes: Routes,
+    pub(crate) names: SessionNames,
+    /// SQLite: the database file.
+    pub(crate) path: Option<PathBuf>,
+    _lock: Option<FileLock>,
+}
+
+impl SqlStore {
+    /// A store over open pools.
+    pub(crate) fn new(engine: Engine, path: Option<PathBuf>, lock: Option<FileLock>) -> Self {
+        Self {
+            engine,
+            months: Months::default(),
+            routes: Routes::default(),
+            names: SessionNames::default(),
+            path,
+            _lock: lock,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn now(&self) -> Result<Time> {
+        SqlStore::now(self).await
+    }
+
+    async fn check(&self) -> Result<Vec<Check>> {
+        SqlStore::check(self).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        SqlStore::ping(self).await
+    }
+
+    async fn close(&self) {
+        self.engine.pools.close().await;
+    }
+
+    async fn reserve_ids(&self, size: i64) -> Result<IdBlock> {
+        SqlStore::reserve_ids(self, size).await
+    }
+
+    async fn is_newest(&self, block: IdBlock) -> Result<bool> {
+        SqlStore::is_newest(self, block).await
+    }
+
+    async fn months(&self) -> Result<Vec<MonthRange>> {
+        SqlStore::months(self).await
+    }
+
+    async fn prepare_month(&self, month: Month) -> Result<()> {
+        SqlStore::prepare_month(self, month).await
+    }
+
+    async fn keep_months(&self) -> Result<bool> {
+        SqlStore::keep_months(self).await
+    }
+
+    async fn routes(&self, routes: &[Route]) -> Result<Vec<RouteId>> {
+        SqlStore::routes(self, routes).await
+    }
+
+    async fn all_routes(&self) -> Result<Vec<(RouteId, Route)>> {
+        SqlStore::all_routes(self).await
+    }
+
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        SqlStore::enqueue(self, jobs).await
+    }
+
+    async fn was_enqueued(&self, job: &Job) -> Result<bool> {
+        SqlStore::was_enqueued(self, job).await
+    }
+
+    async fn find_ref(&self, key: RefKey<'_>) -> Result<Option<JobId>> {
+        SqlStore::find_ref(self, key).await
+    }
+
+    async fn forget_requests(&self, after: Option<Vec<u8>>, limit: i64) -> Result<Option<Vec<u8>>> {
+        SqlStore::forget_requests(self, after, limit).await
+    }
+
+    async fn look(&self) -> Result<Vec<Backlog>> {
+        SqlStore::look(self).await
+    }
+
+    async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>> {
+        SqlStore::claim(self, claims, now).await
+    }
+
+    async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
+        SqlStore::loop_state(self, session, claim_loop).await
+    }
+
+    async fn leases(&self, session: SessionId, claim_loop: Option<i32>) -> Result<Vec<(Lease, bool)>> {
+        SqlStore::leases(self, session, claim_loop).await
+    }
+
+    async fn leased_jobs(&self, leases: &[Lease]) -> Result<Vec<LeasedJob>> {
+        SqlStore::leased_jobs(self, leases).await
+    }
+
+    async fn acknowledge(&self, received: &[ClaimTicket]) -> Result<()> {
+        SqlStore::acknowledge(self, received).await
+    }
+
+    async fn register(&self, session: &Session) -> Result<()> {
+        SqlStore::register(self, session).await
+    }
+
+    async fn beat(&self, beats: &[Beat]) -> Result<Vec<BeatAnswer>> {
+        SqlStore::beat(self, beats).await
+    }
+
+    async fn end_session(&self, session: SessionId) -> Result<bool> {
+        SqlStore::end_session(self, session).await
+    }
+
+    async fn drain_session(&self, session: SessionId) -> Result<bool> {
+        SqlStore::drain_session(self, session).await
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<Session>> {
+        SqlStore::session(self, session).await
+    }
+
+    async fn sessions(&self) -> Result<Vec<(Session, i64)>> {
+        SqlStore::sessions(self).await
+    }
+
+    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>> {
+        SqlStore::finish(self, ends, on_locked).await
+    }
+
+    async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>> {
+        SqlStore::append_logs(self, logs).await
+    }
+
+    async fn write_progress(&self, progress: &[ProgressWrite]) -> Result<Vec<Written>> {
+        SqlStore::write_progress(self, progress).await
+    }
+
+    async fn fates(&self, fences: &[Fence]) -> Result<Vec<Fate>> {
+        SqlStore::fates(self, fences).await
+    }
+
+    async fn views(&self, jobs: &[JobId], payloads: Payloads) -> Result<Vec<View>> {
+        SqlStore::views(self, jobs, payloads).await
+    }
+
+    async fn outcome(&self, job: JobId, run: Run) -> Result<Option<Outcome>> {
+        SqlStore::outcome(self, job, run).await
+    }
+
+    async fn checkpoint(&self, job: JobId) -> Result<Option<(i64, Payload)>> {
+        SqlStore::checkpoint(self, job).await
+    }
+
+    async fn walk(&self, walk: &Walk) -> Result<Vec<JobId>> {
+        SqlStore::walk(self, walk).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
+        SqlStore::attempts(self, job).await
+    }
+
+    async fn logs(&self, job: JobId, after: LogPosition, level: Level, limit: i64) -> Result<Vec<LogLine>> {
+        SqlStore::logs(self, job, after, level, limit).await
+    }
+
+    async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer> {
+        SqlStore::cancel(self, order).await
+    }
+
+    async fn cancel_marks(&self) -> Result<Vec<CancelMark>> {
+        SqlStore::cancel_marks(self).await
+    }
+
+    async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<RequeueAnswer> {
+        SqlStore::requeue(self, job, run).await
+    }
+
+    async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {
+        SqlStore::tick(self, server, address).await
+    }
+
+    async fn lose_sessions(&self, tick: Tick) -> Result<Vec<SessionId>> {
+        SqlStore::lose_sessions(self, tick).await
+    }
+
+    async fn lost_leases(&self, limit: i64) -> Result<Vec<SweptLease>> {
+        SqlStore::lost_leases(self, limit).await
+    }
+
+    async fn overdue_leases(&self, tick: Tick, limit: i64) -> Result<Vec<SweptLease>> {
+        SqlStore::overdue_leases(self, tick, limit).await
+    }
+
+    async fn forced_cancels(&self, tick: Tick, limit: i64) -> Result<Vec<SweptLease>> {
+        SqlStore::forced_cancels(self, tick, limit).await
+    }
+
+    async fn expired(&self, now: Time, limit: i64) -> Result<Vec<JobId>> {
+        SqlStore::expired(self, now, limit).await
+    }
+
+    async fn forget_sessions(&self, before: Time) -> Result<()> {
+        SqlStore::forget_sessions(self, before).await
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<String, i64>> {
+        SqlStore::counts(self).await
+    }
+}

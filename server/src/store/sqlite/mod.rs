@@ -1,0 +1,74 @@
+//! What is SQLite's own: words, settings, errors, checks, the lock of a file and the files of closed months.
+//!
+//! Everything else is written once for both databases, because the statements differ in a few words only; what
+//! really differs lies here, beside [`super::mysql`].
+
+mod check;
+mod errors;
+mod file_lock;
+pub(crate) mod history;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+pub(crate) use check::check;
+pub(crate) use errors::fault;
+pub(crate) use file_lock::FileLock;
+
+use super::dialect::Words;
+use super::fault::Try;
+
+/// SQLite's words. It has one writer, so that a transaction that may write needs no locks on rows.
+pub(crate) const WORDS: Words = Words {
+    name: "sqlite",
+    text: "TEXT",
+    blob: "BLOB",
+    id: "INTEGER",
+    wide: "",
+    narrow: "WITHOUT ROWID",
+    for_update: "",
+    skip_locked: "",
+    force_pk: "",
+    insert_new: "INSERT OR IGNORE",
+    now: "NULL",
+    key: |_| "BLOB".to_owned(),
+    index: |_, _| String::new(),
+    delete: |table| format!("DELETE FROM {table} AS t"),
+    upsert: |key| format!("ON CONFLICT ({key}) DO UPDATE SET"),
+    new: |column| format!("excluded.{column}"),
+};
+
+/// How long a statement waits for another process that holds the file, such as a backup.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+
+/// Settings of every connection to a file.
+pub(crate) fn options(path: &Path, create: bool) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIME)
+        .foreign_keys(false)
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "MEMORY")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("wal_autocheckpoint", "2000")
+        .statement_cache_capacity(512)
+        .disable_statement_logging()
+}
+
+/// A new connection with our settings.
+pub(crate) async fn connect(options: &SqliteConnectOptions) -> Try<SqliteConnection> {
+    options.connect().await.map_err(|error| fault(&error))
+}
+
+/// Closes a connection.
+pub(crate) async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "a database file was not closed cleanly");
+    }
+}

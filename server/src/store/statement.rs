@@ -1,0 +1,243 @@
+//! Every statement there is, by name, and the texts made of them.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use super::dialect::{Dialect, Setting};
+use crate::model::Month;
+
+/// Rows of one statement at most. Batches are split into powers of two up to this, so that the shapes stay few and
+/// every connection keeps them prepared.
+pub(crate) const STATEMENT_ROWS_MAX: usize = 128;
+
+macro_rules! statements {
+    ($($name:ident = $file:literal $(| $sqlite:literal)?,)*) => {
+        /// A statement: its file in `sql/`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Sql {
+            $(#[doc = $file] $name,)*
+        }
+
+        impl Sql {
+            /// Every statement, for the tests that prepare and explain each.
+            #[cfg_attr(not(test), expect(dead_code, reason = "read by tests only"))]
+            pub(crate) const ALL: &[Sql] = &[$(Sql::$name,)*];
+
+            fn source(self, dialect: Dialect) -> &'static str {
+                match (self, dialect) {
+                    $($((Sql::$name, Dialect::Sqlite) => include_str!(concat!("sql/", $sqlite)),)?
+                    (Sql::$name, _) => include_str!(concat!("sql/", $file)),)*
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    Look = "look.mysql.sql" | "look.sqlite.sql",
+    Acknowledge = "acknowledge.sql",
+    BeatSessions = "beat_sessions.sql",
+    CapSessions = "cap_sessions.sql",
+    CountLeases = "count_leases.sql",
+    CountReady = "count_ready.sql",
+    DeleteCancels = "delete_cancels.sql",
+    DeleteExpiry = "delete_expiry.sql",
+    DeleteLeases = "delete_leases.sql",
+    DeleteLoops = "delete_loops.sql",
+    DeleteOldExpiry = "delete_old_expiry.sql",
+    DeleteProgress = "delete_progress.sql",
+    DeleteReady = "delete_ready.sql",
+    DeleteRefs = "delete_refs.sql",
+    DeleteServers = "delete_servers.sql",
+    DeleteSession = "delete_session.sql",
+    EndLoops = "end_loops.sql",
+    EndSession = "end_session.sql",
+    Expired = "expired.sql",
+    FindAttempts = "find_attempts.sql",
+    FindEndings = "find_endings.sql",
+    FlagLeases = "flag_leases.sql",
+    ForcedCancels = "forced_cancels.sql",
+    InsertAttempts = "insert_attempts.sql",
+    InsertCancel = "insert_cancel.sql",
+    InsertExpiries = "insert_expiries.sql",
+    InsertJobs = "insert_jobs.sql",
+    InsertLabels = "insert_labels.sql",
+    InsertLeases = "insert_leases.sql",
+    InsertLogs = "insert_logs.sql",
+    InsertLoop = "insert_loop.sql",
+    InsertMonth = "insert_month.sql",
+    InsertOutcomes = "insert_outcomes.sql",
+    InsertReady = "insert_ready.sql",
+    InsertRefs = "insert_refs.sql",
+    InsertRoutes = "insert_routes.sql",
+    InsertSession = "insert_session.sql",
+    LastErrors = "last_errors.sql",
+    LockIdBlock = "lock_id_block.sql",
+    LockJob = "lock_job.sql",
+    LockJobDigest = "lock_job_digest.sql",
+    LockLeases = "lock_leases.sql",
+    LockLeasesFree = "lock_leases_free.sql",
+    LockLoops = "lock_loops.sql",
+    LockReady = "lock_ready.sql",
+    LockReadyBetween = "lock_ready_between.sql",
+    LockSessions = "lock_sessions.sql",
+    LockUpkeep = "lock_upkeep.sql",
+    LoseSession = "lose_session.sql",
+    LostLeases = "lost_leases.sql",
+    MarkMoved = "mark_moved.sql",
+    MonthIsLive = "month_is_live.sql",
+    MoveIdBlock = "move_id_block.sql",
+    MoveJobs = "move_jobs.sql",
+    MoveLogSequences = "move_log_sequences.sql",
+    MoveLoops = "move_loops.sql",
+    MoveSession = "move_session.sql",
+    MoveUpkeep = "move_upkeep.sql",
+    Now = "now.sql",
+    OverdueLeases = "overdue_leases.sql",
+    Ping = "ping.sql",
+    ReadAllCancels = "read_all_cancels.sql",
+    ReadAttempts = "read_attempts.sql",
+    ReadCancels = "read_cancels.sql",
+    ReadCheckpoints = "read_checkpoints.sql",
+    ReadEndings = "read_endings.sql",
+    ReadForgottenSessions = "read_forgotten_sessions.sql",
+    ReadIdBlock = "read_id_block.sql",
+    ReadJobs = "read_jobs.sql",
+    ReadLeases = "read_leases.sql",
+    ReadLeasesByJob = "read_leases_by_job.sql",
+    ReadLeasesOfLoop = "read_leases_of_loop.sql",
+    ReadLogs = "read_logs.sql",
+    ReadLoop = "read_loop.sql",
+    ReadMonths = "read_months.sql",
+    ReadOutcome = "read_outcome.sql",
+    ReadOutcomes = "read_outcomes.sql",
+    ReadPolicies = "read_policies.sql",
+    ReadRefs = "read_refs.sql",
+    ReadRequests = "read_requests.sql",
+    ReadRouteIds = "read_route_ids.sql",
+    ReadRoutes = "read_routes.sql",
+    ReadSession = "read_session.sql",
+    ReadSessionNames = "read_session_names.sql",
+    ReadSessions = "read_sessions.sql",
+    ReadSilentSessions = "read_silent_sessions.sql",
+    ReadStatus = "read_status.sql",
+    ReadUpkeep = "read_upkeep.sql",
+    RequeueJob = "requeue_job.sql",
+    TakeReady = "take_ready.sql",
+    UpsertProgress = "upsert_progress.sql",
+    UpsertServer = "upsert_server.sql",
+    Views = "views.sql",
+    ViewsBrief = "views_brief.sql",
+    WalkLabelDown = "walk_label_down.sql",
+    WalkLabelUp = "walk_label_up.sql",
+    WalkLiveDown = "walk_live_down.sql",
+    WalkLiveUp = "walk_live_up.sql",
+    WalkMonthDown = "walk_month_down.sql",
+    WalkMonthUp = "walk_month_up.sql",
+}
+
+/// Where a statement's tables of a month stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// It names no month.
+    Fixed,
+    /// In the database itself.
+    Month(Month),
+    /// In the attached file of a closed month; SQLite only.
+    Moved(Month),
+}
+
+impl Place {
+    /// The month, if it names one.
+    pub(crate) fn month(self) -> Option<Month> {
+        match self {
+            Place::Fixed => None,
+            Place::Month(month) | Place::Moved(month) => Some(month),
+        }
+    }
+
+    /// What stands before the table's name.
+    pub(crate) fn schema(self) -> String {
+        match self {
+            Place::Moved(month) => format!("history_{month}."),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The texts of statements for one database, made once.
+///
+/// They are leaked: their number is that of statements times eight sizes times the months that a process sees.
+pub(crate) struct Texts {
+    dialect: Dialect,
+    prefix: String,
+    made: RwLock<HashMap<(Sql, Place, usize), &'static str>>,
+}
+
+impl Texts {
+    /// No texts yet.
+    pub(crate) fn new(dialect: Dialect, prefix: &str) -> Self {
+        Self { dialect, prefix: prefix.to_owned(), made: RwLock::default() }
+    }
+
+    /// Which database they are for.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// What table names begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The text of a statement for so many rows.
+    pub(crate) fn get(&self, sql: Sql, place: Place, rows: usize) -> &'static str {
+        let key = (sql, place, rows);
+        if let Some(text) = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return text;
+        }
+        let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
+        made.entry(key).or_insert_with(|| self.setting(place, rows).expand(sql.source(self.dialect)).leak())
+    }
+
+    /// What a text is made for.
+    pub(crate) fn setting(&self, place: Place, rows: usize) -> Setting<'_> {
+        Setting { dialect: self.dialect, prefix: &self.prefix, place, rows }
+    }
+}
+
+/// The sizes in which `rows` rows are sent: the largest powers of two that are left.
+pub(crate) fn next_chunk(rows: usize) -> usize {
+    match rows {
+        0 => 0,
+        rows if rows >= STATEMENT_ROWS_MAX => STATEMENT_ROWS_MAX,
+        rows => 1 << rows.ilog2(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_into_powers_of_two() {
+        let mut left = 300;
+        let mut chunks = Vec::new();
+        while left > 0 {
+            chunks.push(next_chunk(left));
+            left -= next_chunk(left);
+        }
+        assert_eq!(chunks, [128, 128, 32, 8, 4]);
+    }
+
+    #[test]
+    fn every_word_in_braces_is_known() {
+        for dialect in [Dialect::MySql, Dialect::Sqlite] {
+            for sql in Sql::ALL {
+                let text = Texts::new(dialect, "").get(*sql, Place::Month(Month(202611)), 2);
+                assert!(!text.contains(['{', '}']), "{sql:?}: {text}");
+                assert!(sql.source(dialect).starts_with("-- "), "{sql:?} does not say what it promises");
+            }
+        }
+    }
+}

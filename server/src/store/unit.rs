@@ -1,0 +1,302 @@
+//! A unit of work: one transaction, or one consistent read, with the rules on trying again.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::connection::{Class, Lent, Pools};
+use super::dialect::Dialect;
+use super::fault::{Fault, Try};
+use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, next_chunk};
+use super::value::{Columns, Value};
+use super::{Result, StoreError};
+use crate::clock::{self, SteadyClock};
+use crate::model::{Time, limits};
+
+/// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
+const STATEMENT_BYTES_MAX: usize = 4 << 20;
+
+/// What every unit of work needs.
+pub(crate) struct Engine {
+    pub(crate) pools: Pools,
+    pub(crate) texts: Texts,
+    /// SQLite's time; MySQL answers its own.
+    pub(crate) clock: Option<SteadyClock>,
+}
+
+impl Engine {
+    /// Which database.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.texts.dialect()
+    }
+
+    /// Begins a transaction. A connection that was closed while it was idle is noticed here and replaced.
+    pub(crate) async fn begin(&self, class: Class) -> Result<Unit<'_>> {
+        let begin = match self.dialect() {
+            Dialect::MySql => "BEGIN",
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+        };
+        loop {
+            let mut lent = self.pools.get(class).lend().await?;
+            match lent.connection.run(begin.to_owned()).await {
+                Ok(()) => return Ok(Unit { engine: self, lent, mode: Mode::Write }),
+                Err(Fault::Gone(_)) if !lent.is_fresh => lent.discard(),
+                Err(fault) => {
+                    lent.discard();
+                    return Err(fault.into());
+                }
+            }
+        }
+    }
+
+    /// Begins reading: each statement sees what is committed when it begins.
+    pub(crate) async fn begin_reading(&self, class: Class) -> Result<Unit<'_>> {
+        let lent = self.pools.get(class).lend().await?;
+        Ok(Unit { engine: self, lent, mode: Mode::Read })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+}
+
+/// A transaction or a read under way. Dropped unsettled, its connection is closed, never given back.
+pub(crate) struct Unit<'e> {
+    pub(crate) engine: &'e Engine,
+    pub(crate) lent: Lent,
+    mode: Mode,
+}
+
+impl Unit<'_> {
+    /// Runs a statement of one row; answers how many rows it found or changed.
+    pub(crate) async fn execute(&mut self, sql: Sql, place: Place, values: Vec<Value>) -> Try<u64> {
+        let text = self.engine.texts.get(sql, place, 1);
+        self.lent.connection.execute(text, values).await
+    }
+
+    /// Runs a statement of one row; answers its rows.
+    pub(crate) async fn fetch(&mut self, sql: Sql, place: Place, values: Vec<Value>) -> Try<Vec<Columns>> {
+        self.fetch_shape(sql, place, 1, values).await
+    }
+
+    /// As [`Unit::fetch`], for a statement that answers one row at most.
+    pub(crate) async fn fetch_one(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        values: Vec<Value>,
+    ) -> Try<Option<Columns>> {
+        Ok(self.fetch(sql, place, values).await?.into_iter().next())
+    }
+
+    /// Inserts rows, as many a statement as the limits allow; answers how many were stored.
+    pub(crate) async fn insert(&mut self, sql: Sql, place: Place, rows: Vec<Vec<Value>>) -> Try<u64> {
+        let mut stored = 0;
+        let mut left = rows;
+        while !left.is_empty() {
+            let rest = left.split_off(rows_that_fit(&left));
+            let (count, values) = (left.len(), left.into_iter().flatten().collect());
+            let text = self.engine.texts.get(sql, place, count);
+            stored += self.lent.connection.execute(text, values).await?;
+            left = rest;
+        }
+        Ok(stored)
+    }
+
+    /// Runs a statement over items, many at a time; answers how many rows it found or changed.
+    pub(crate) async fn execute_each<T: Sync>(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        items: &[T],
+        values: impl Fn(&[T]) -> Vec<Value> + Send + Sync,
+    ) -> Try<u64> {
+        let mut changed = 0;
+        for chunk in chunks(items) {
+            let text = self.engine.texts.get(sql, place, chunk.len());
+            changed += self.lent.connection.execute(text, values(chunk)).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Runs a statement over items, many at a time; answers its rows.
+    pub(crate) async fn fetch_each<T: Sync>(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        items: &[T],
+        values: impl Fn(&[T]) -> Vec<Value> + Send + Sync,
+    ) -> Try<Vec<Columns>> {
+        let mut rows = Vec::new();
+        for chunk in chunks(items) {
+            rows.extend(self.fetch_shape(sql, place, chunk.len(), values(chunk)).await?);
+        }
+        Ok(rows)
+    }
+
+    /// The database's time; no earlier than any time read before in this transaction by the same clock.
+    pub(crate) async fn now(&mut self) -> Try<Time> {
+        if let Some(clock) = &self.engine.clock {
+            return Ok(clock.now());
+        }
+        let row = self.fetch_one(Sql::Now, Place::Fixed, Vec::new()).await?;
+        let mut row = row.ok_or_else(|| Fault::other("the database told no time"))?;
+        Ok(Time(row.int()?))
+    }
+
+    /// The time in a column of a row, where the statement asked for it, else that of SQLite's own clock.
+    pub(crate) fn time_of(&self, row: &mut Columns) -> Try<Time> {
+        match &self.engine.clock {
+            Some(clock) => Ok(clock.now()),
+            None => Ok(Time(row.int()?)),
+        }
+    }
+
+    async fn fetch_shape(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        rows: usize,
+        values: Vec<Value>,
+    ) -> Try<Vec<Columns>> {
+        let text = self.engine.texts.get(sql, place, rows);
+        let found = self.lent.connection.fetch(text, values).await?;
+        let names = found.names;
+        Ok(found.rows.into_iter().map(|row| Columns::new(sql, names.clone(), row)).collect())
+    }
+
+    async fn commit(mut self) -> Try<()> {
+        if self.mode == Mode::Read {
+            self.lent.give_back();
+            return Ok(());
+        }
+        match self.lent.connection.run("COMMIT".into()).await {
+            Ok(()) => {
+                self.lent.give_back();
+                Ok(())
+            }
+            Err(fault @ (Fault::Again(_) | Fault::Full(_))) => {
+                self.roll_back().await;
+                Err(fault)
+            }
+            Err(fault) => {
+                self.lent.discard();
+                Err(Fault::Store(StoreError::Unknown(StoreError::from(fault).to_string())))
+            }
+        }
+    }
+
+    /// Leaves nothing behind: a connection that cannot roll back is closed, which does the same.
+    async fn roll_back(mut self) {
+        if self.mode == Mode::Read {
+            return self.lent.give_back();
+        }
+        match self.lent.connection.run("ROLLBACK".into()).await {
+            Ok(()) => self.lent.give_back(),
+            // SQLite ends a transaction by itself after some errors; a closed connection is surely in none.
+            Err(_) => drop(self.lent),
+        }
+    }
+}
+
+fn chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut left = items;
+    std::iter::from_fn(move || {
+        let (chunk, rest) = left.split_at(next_chunk(left.len()));
+        left = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// The largest power of two of rows that one statement takes; one row goes whatever its size.
+fn rows_that_fit(rows: &[Vec<Value>]) -> usize {
+    let mut bytes = 0;
+    let fits = |row: &&Vec<Value>| {
+        bytes += row.iter().map(Value::size).sum::<usize>();
+        bytes <= STATEMENT_BYTES_MAX
+    };
+    let fitting = rows.iter().take(STATEMENT_ROWS_MAX).take_while(fits).count();
+    next_chunk(fitting.max(1))
+}
+
+/// Counts the tries of a unit of work and decides after each.
+#[derive(Default)]
+pub(crate) struct Tries {
+    made: u32,
+}
+
+impl Tries {
+    /// Commits or rolls back; says whether to try again.
+    pub(crate) async fn settle<T>(&mut self, unit: Unit<'_>, answer: Try<T>) -> ControlFlow<Result<T>> {
+        self.made += 1;
+        let reading = unit.mode == Mode::Read;
+        let fault = match answer {
+            Ok(answer) => match unit.commit().await {
+                Ok(()) => return ControlFlow::Break(Ok(answer)),
+                Err(fault) => fault,
+            },
+            Err(fault @ Fault::Gone(_)) => {
+                unit.lent.discard();
+                fault
+            }
+            Err(fault) => {
+                unit.roll_back().await;
+                fault
+            }
+        };
+        match fault {
+            Fault::Again(why) if self.made < limits::TRANSACTION_TRIES_MAX => {
+                tracing::debug!(%why, tries = self.made, "a transaction is tried again");
+                tokio::time::sleep(self.pause()).await;
+                ControlFlow::Continue(())
+            }
+            Fault::Gone(_) if reading && self.made < 2 => ControlFlow::Continue(()),
+            fault => ControlFlow::Break(Err(fault.into())),
+        }
+    }
+
+    /// Longer with each try, and different for those that met.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(4 << self.made).mul_f64(0.25 + clock::random_fraction())
+    }
+}
+
+/// Does a unit of work in a transaction, again while that may help: `transact!(engine, class, |unit| work)`.
+macro_rules! transact {
+    ($engine:expr, $class:expr, |$unit:ident| $work:expr) => {{
+        let mut tries = $crate::store::unit::Tries::default();
+        loop {
+            let mut begun = $engine.begin($class).await?;
+            let answer = {
+                let $unit = &mut begun;
+                $work.await
+            };
+            if let std::ops::ControlFlow::Break(done) = tries.settle(begun, answer).await {
+                break done;
+            }
+        }
+    }};
+}
+pub(crate) use transact;
+
+/// Reads outside of a transaction, again while that may help: `read!(engine, |unit| work)`.
+macro_rules! read {
+    ($engine:expr, |$unit:ident| $work:expr) => {
+        $crate::store::unit::read!($engine, $crate::store::connection::Class::Read, |$unit| $work)
+    };
+    ($engine:expr, $class:expr, |$unit:ident| $work:expr) => {{
+        let mut tries = $crate::store::unit::Tries::default();
+        loop {
+            let mut begun = $engine.begin_reading($class).await?;
+            let answer = {
+                let $unit = &mut begun;
+                $work.await
+            };
+            if let std::ops::ControlFlow::Break(done) = tries.settle(begun, answer).await {
+                break done;
+            }
+        }
+    }};
+}
+pub(crate) use read;

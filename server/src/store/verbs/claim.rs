@@ -1,0 +1,376 @@
+//! Claims: leasing due jobs to sessions, and where each claim loop stands.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::clock;
+use crate::model::{
+    Epoch, Fence, Job, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run, SessionId, Time,
+    Turn, limits,
+};
+use crate::store::connection::Class;
+use crate::store::fault::{Fault, Try};
+use crate::store::rows::{LeaseRow, guard_of_ready, read_job, read_turn, session_state};
+use crate::store::sql_store::SqlStore;
+use crate::store::statement::{Place, Sql};
+use crate::store::unit::{Unit, read, transact};
+use crate::store::value::{Value, values};
+use crate::store::verbs::enqueue::move_loops;
+use crate::store::verbs::ids;
+use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, LeasedJob, LoopState, Result, StoreError};
+
+/// The key of a claim loop.
+pub(super) type LoopKey = (SessionId, i32);
+
+impl SqlStore {
+    pub(crate) async fn look(&self) -> Result<Vec<Backlog>> {
+        read!(self.engine, |unit| look(unit))
+    }
+
+    pub(crate) async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dealt = transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, now))?;
+        let leases: Vec<Lease> = dealt.iter().flatten().flatten().cloned().collect();
+        // What is leased is stored; the worker process finds it by asking again with the same sequence.
+        let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
+        let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
+        let mut give =
+            |leases: Vec<Lease>| leases.iter().filter_map(|lease| jobs.remove(&lease.fence.job)).collect();
+        Ok(dealt
+            .into_iter()
+            .map(|leases| leases.map_or(Claimed::Refused, |leases| Claimed::Jobs(give(leases))))
+            .collect())
+    }
+
+    pub(crate) async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
+        let known = read!(self.engine, |unit| read_loop(unit, session, claim_loop))?;
+        match known {
+            Some(state) => Ok(Some(state)),
+            None => transact!(self.engine, Class::Claim, |unit| make_loop(unit, session, claim_loop)),
+        }
+    }
+
+    pub(crate) async fn leases(
+        &self,
+        session: SessionId,
+        claim_loop: Option<i32>,
+    ) -> Result<Vec<(Lease, bool)>> {
+        read!(self.engine, |unit| read_leases(unit, session, claim_loop))
+    }
+
+    pub(crate) async fn leased_jobs(&self, leases: &[Lease]) -> Result<Vec<LeasedJob>> {
+        let held = read!(self.engine, |unit| held_of(unit, leases))?;
+        let mut jobs = self.jobs_of(&held).await?;
+        Ok(held.iter().filter_map(|lease| jobs.remove(&lease.fence.job)).collect())
+    }
+
+    pub(crate) async fn acknowledge(&self, received: &[ClaimTicket]) -> Result<()> {
+        let mut highest: BTreeMap<LoopKey, i64> = BTreeMap::new();
+        for ticket in received {
+            let sequence = highest.entry((ticket.session, ticket.claim_loop)).or_default();
+            *sequence = ticket.sequence.max(*sequence);
+        }
+        let highest: Vec<(LoopKey, i64)> = highest.into_iter().collect();
+        if highest.is_empty() {
+            return Ok(());
+        }
+        transact!(self.engine, Class::Vital, |unit| acknowledge(unit, &highest))
+    }
+
+    /// The jobs of leases that are held, by id.
+    async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>> {
+        read!(self.engine, |unit| leased_jobs(unit, leases))
+    }
+}
+
+async fn look(unit: &mut Unit<'_>) -> Try<Vec<Backlog>> {
+    let rows = unit.fetch(Sql::Look, Place::Fixed, Vec::new()).await?;
+    let read = |mut row: crate::store::value::Columns| {
+        Ok(Backlog { route: RouteId(row.int()?), priority: row.small()?, ready_time: Time(row.int()?) })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Locks claim loops; those that do not exist are left out.
+pub(super) async fn lock_loops(
+    unit: &mut Unit<'_>,
+    tickets: &[ClaimTicket],
+) -> Try<HashMap<LoopKey, LoopState>> {
+    let keys = |chunk: &[ClaimTicket]| {
+        chunk.iter().flat_map(|ticket| values![ticket.session, ticket.claim_loop]).collect()
+    };
+    let rows = unit.fetch_each(Sql::LockLoops, Place::Fixed, tickets, keys).await?;
+    let read = |mut row: crate::store::value::Columns| {
+        let key = (SessionId(row.bytes_16()?), row.small()?);
+        Ok((key, LoopState { sequence: row.int()?, received: row.int()? }))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// A claim being served.
+struct Serving<'c> {
+    claimer: &'c Claimer,
+    /// Its loop has seen this sequence or a higher one, or its session is no more.
+    is_refused: bool,
+    /// Its answer takes no more.
+    is_full: bool,
+    bytes: i64,
+    leases: Vec<LeaseRow>,
+}
+
+impl Serving<'_> {
+    fn wants(&self) -> usize {
+        if self.is_refused || self.is_full {
+            0
+        } else {
+            self.claimer.max_jobs.saturating_sub(self.leases.len())
+        }
+    }
+
+    /// Takes a job if the answer has room for it; a job alone has room whatever its size.
+    fn take(&mut self, found: &Found, now: Time) -> bool {
+        let fits = self.leases.is_empty() || self.bytes.saturating_add(found.size) <= limits::CLAIM_BYTES_MAX;
+        if fits {
+            self.bytes = self.bytes.saturating_add(found.size);
+            self.leases.push(found.lease(self.claimer.ticket, now));
+        } else {
+            self.is_full = true;
+        }
+        fits
+    }
+}
+
+/// A due ready row, locked.
+struct Found {
+    key: ReadyKey,
+    month: Month,
+    run: Run,
+    turn: Turn,
+    timeout: i64,
+    size: i64,
+    flags: LeaseFlags,
+}
+
+impl Found {
+    fn lease(&self, ticket: ClaimTicket, now: Time) -> LeaseRow {
+        let epoch: Epoch = self.turn.epoch.next(now);
+        let lease = Lease {
+            fence: Fence { job: self.key.job, epoch, nonce: clock::random_63() },
+            month: self.month,
+            run: self.run,
+            route: self.key.route,
+            priority: self.key.priority,
+            session: ticket.session,
+            claim_loop: ticket.claim_loop,
+            claim: ticket.sequence,
+            turn: Turn { epoch, attempt: self.turn.attempt + 1, ..self.turn },
+            start_time: now,
+            deadline: Time(now.0.saturating_add(self.timeout)),
+            flags: self.flags,
+            log_sequence: 0,
+        };
+        LeaseRow { lease, timeout: self.timeout, size: self.size }
+    }
+}
+
+/// Leases due jobs: what each claim got, none for one that was refused.
+async fn lease_due(unit: &mut Unit<'_>, claims: &[Claimer], now: Time) -> Try<Vec<Option<Vec<Lease>>>> {
+    let mut serving = begin_serving(unit, claims).await?;
+    let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
+    for rank in 0..ranks {
+        for (group, members) in groups_of(&serving, rank) {
+            serve_group(unit, group, &members, &mut serving, now).await?;
+        }
+    }
+    let rows = serving.iter().flat_map(|one| one.leases.iter().map(LeaseRow::values)).collect();
+    unit.insert(Sql::InsertLeases, Place::Fixed, rows).await?;
+    let mut served: Vec<ClaimTicket> =
+        serving.iter().filter(|one| !one.leases.is_empty()).map(|one| one.claimer.ticket).collect();
+    served.sort_unstable();
+    move_loops(unit, &served).await?;
+    let dealt =
+        |one: Serving<'_>| (!one.is_refused).then(|| one.leases.into_iter().map(|row| row.lease).collect());
+    Ok(serving.into_iter().map(dealt).collect())
+}
+
+async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Vec<Serving<'c>>> {
+    let mut tickets: Vec<ClaimTicket> = claims.iter().map(|claimer| claimer.ticket).collect();
+    tickets.sort_unstable();
+    tickets.dedup();
+    let mut loops = lock_loops(unit, &tickets).await?;
+    let serve = |claimer: &'c Claimer| {
+        let key = (claimer.ticket.session, claimer.ticket.claim_loop);
+        // A loop serves one call: of two in one batch the second is refused.
+        let is_taken = loops.remove(&key).is_some_and(|state| state.sequence < claimer.ticket.sequence);
+        Serving { claimer, is_refused: !is_taken, is_full: false, bytes: 0, leases: Vec::new() }
+    };
+    Ok(claims.iter().map(serve).collect())
+}
+
+/// The groups that claims want at this place of their wishes, each with the claims that do.
+fn groups_of(serving: &[Serving<'_>], rank: usize) -> BTreeMap<(RouteId, i32), Vec<usize>> {
+    let mut groups: BTreeMap<(RouteId, i32), Vec<usize>> = BTreeMap::new();
+    for (at, one) in serving.iter().enumerate() {
+        if let (Some(group), true) = (one.claimer.groups.get(rank), one.wants() > 0) {
+            groups.entry(*group).or_default().push(at);
+        }
+    }
+    groups
+}
+
+/// Deals the due heads of one group round-robin among the claims that want it, and takes them out.
+async fn serve_group(
+    unit: &mut Unit<'_>,
+    group: (RouteId, i32),
+    members: &[usize],
+    serving: &mut [Serving<'_>],
+    now: Time,
+) -> Try<()> {
+    let wanted: usize = members.iter().map(|at| serving[*at].wants()).sum();
+    if wanted == 0 {
+        return Ok(());
+    }
+    let found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
+    let taken = deal(&found, members, serving, now);
+    let guards = |chunk: &[&Found]| {
+        chunk.iter().flat_map(|found| guard_of_ready(found.key, found.turn.epoch)).collect::<Vec<Value>>()
+    };
+    if unit.execute_each(Sql::DeleteReady, Place::Fixed, &taken, guards).await? != taken.len() as u64 {
+        return Err(Fault::raced("ready rows"));
+    }
+    Ok(())
+}
+
+fn deal<'f>(found: &'f [Found], members: &[usize], serving: &mut [Serving<'_>], now: Time) -> Vec<&'f Found> {
+    let mut taken = Vec::new();
+    let mut turn = 0;
+    for job in found {
+        let is_taken = (0..members.len()).any(|_| {
+            let one = &mut serving[members[turn % members.len()]];
+            turn += 1;
+            one.wants() > 0 && one.take(job, now)
+        });
+        if !is_taken {
+            break;
+        }
+        taken.push(job);
+    }
+    taken
+}
+
+async fn take_ready(unit: &mut Unit<'_>, group: (RouteId, i32), limit: usize, now: Time) -> Try<Vec<Found>> {
+    let (route, priority) = group;
+    let bound = values![route, priority, now, now, limit as i64];
+    let rows = unit.fetch(Sql::TakeReady, Place::Fixed, bound).await?;
+    let read = |mut row: crate::store::value::Columns| {
+        let (ready_time, job) = (Time(row.int()?), JobId(row.int()?));
+        let (month, run) = (Month(row.small()?), Run(row.small()?));
+        let turn = read_turn(&mut row)?;
+        let (timeout, size, flags) = (row.int()?, row.int()?, LeaseFlags(row.int()?));
+        let key = ReadyKey { route, priority, ready_time, job };
+        Ok(Found { key, month, run, turn, timeout, size, flags })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+async fn read_loop(unit: &mut Unit<'_>, session: SessionId, claim_loop: i32) -> Try<Option<LoopState>> {
+    let row = unit.fetch_one(Sql::ReadLoop, Place::Fixed, values![session, claim_loop]).await?;
+    row.map(|mut row| Ok(LoopState { sequence: row.int()?, received: row.int()? })).transpose()
+}
+
+/// Makes a loop of a session that is not over; the session's row is locked meanwhile, so that its end, which locks
+/// it too, finds every loop.
+async fn make_loop(unit: &mut Unit<'_>, session: SessionId, claim_loop: i32) -> Try<Option<LoopState>> {
+    let Some(mut row) = unit.fetch_one(Sql::LockSessions, Place::Fixed, values![session]).await? else {
+        return Ok(None);
+    };
+    row.skip(1);
+    if row.coded(session_state)? == crate::model::SessionState::Lost {
+        return Ok(None);
+    }
+    unit.execute(Sql::InsertLoop, Place::Fixed, values![session, claim_loop]).await?;
+    read_loop(unit, session, claim_loop).await
+}
+
+async fn read_leases(
+    unit: &mut Unit<'_>,
+    session: SessionId,
+    claim_loop: Option<i32>,
+) -> Try<Vec<(Lease, bool)>> {
+    let rows = match claim_loop {
+        None => unit.fetch(Sql::ReadLeases, Place::Fixed, values![session]).await?,
+        Some(number) => unit.fetch(Sql::ReadLeasesOfLoop, Place::Fixed, values![session, number]).await?,
+    };
+    let read = |mut row: crate::store::value::Columns| {
+        let lease = LeaseRow::read(&mut row)?.lease;
+        let received = row.maybe_int()?.unwrap_or_default();
+        let acknowledged = lease.claim <= received;
+        Ok((lease, acknowledged))
+    };
+    let mut leases = rows.into_iter().map(read).collect::<Try<Vec<(Lease, bool)>>>()?;
+    leases.sort_unstable_by_key(|(lease, _)| lease.fence.job);
+    Ok(leases)
+}
+
+/// Those leases that are held still, as they are now.
+async fn held_of(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<Vec<Lease>> {
+    let jobs: Vec<JobId> = leases.iter().map(|lease| lease.fence.job).collect();
+    let rows = unit.fetch_each(Sql::ReadLeasesByJob, Place::Fixed, &jobs, ids).await?;
+    let mut held = HashMap::new();
+    for mut row in rows {
+        let lease = LeaseRow::read(&mut row)?.lease;
+        held.insert(lease.fence, lease);
+    }
+    Ok(leases.iter().filter_map(|lease| held.remove(&lease.fence)).collect())
+}
+
+async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId, LeasedJob>> {
+    let mut by_month: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
+    for lease in leases {
+        by_month.entry(lease.month).or_default().push(lease.fence.job);
+    }
+    let mut jobs: HashMap<JobId, Job> = HashMap::new();
+    for (month, of_month) in by_month {
+        for mut row in unit.fetch_each(Sql::ReadJobs, Place::Month(month), &of_month, ids).await? {
+            let job = read_job(&mut row, month)?;
+            jobs.insert(job.id, job);
+        }
+    }
+    let mut checkpoints = read_checkpoints(unit, leases).await?;
+    let leased = |lease: &Lease| {
+        let job = jobs.remove(&lease.fence.job)?;
+        let checkpoint = checkpoints.remove(&(job.id, lease.run));
+        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint }))
+    };
+    Ok(leases.iter().filter_map(leased).collect())
+}
+
+async fn read_checkpoints(
+    unit: &mut Unit<'_>,
+    leases: &[Lease],
+) -> Try<HashMap<(JobId, Run), (i64, Payload)>> {
+    let has_progress = |lease: &&Lease| lease.flags.has(LeaseFlags::PROGRESS);
+    let jobs: Vec<JobId> = leases.iter().filter(has_progress).map(|lease| lease.fence.job).collect();
+    let mut checkpoints = HashMap::new();
+    for mut row in unit.fetch_each(Sql::ReadCheckpoints, Place::Fixed, &jobs, ids).await? {
+        let key = (JobId(row.int()?), Run(row.small()?));
+        let sequence = row.int()?;
+        let checkpoint = row.payload()?;
+        if sequence >= 0 {
+            checkpoints.insert(key, (sequence, checkpoint));
+        }
+    }
+    Ok(checkpoints)
+}
+
+async fn acknowledge(unit: &mut Unit<'_>, received: &[(LoopKey, i64)]) -> Try<()> {
+    let raise = |chunk: &[(LoopKey, i64)]| {
+        let row =
+            |((session, claim_loop), sequence): &(LoopKey, i64)| values![*session, *claim_loop, *sequence];
+        let rows: Vec<Value> = chunk.iter().flat_map(row).collect();
+        [rows.clone(), rows].concat()
+    };
+    unit.execute_each(Sql::Acknowledge, Place::Fixed, received, raise).await?;
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! Storing new jobs: keys first, then handoffs, then everything else.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::model::{Fence, Job, JobId, Lease, LeaseFlags, Month, Spec, Time, Turn, limits, micros};
+use crate::store::connection::Class;
+use crate::store::fault::{Fault, Try};
+use crate::store::rows::{LeaseRow, ReadyRow, job_values, size_of};
+use crate::store::sql_store::SqlStore;
+use crate::store::statement::{Place, Sql};
+use crate::store::unit::{Unit, read, transact};
+use crate::store::value::{Value, key, values};
+use crate::store::verbs::claim::{LoopKey, lock_loops};
+use crate::store::{ClaimTicket, Enqueued, Handoff, LabelKind, NewJob, RefKey, Result, StoreError};
+
+/// A ref id that begins so was made from the job's id by the engine and needs no row to be unique.
+const GENERATED: char = '~';
+
+impl SqlStore {
+    pub(crate) async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        transact!(self.engine, Class::Enqueue, |unit| store_jobs(unit, jobs))
+    }
+
+    pub(crate) async fn was_enqueued(&self, job: &Job) -> Result<bool> {
+        transact!(self.engine, Class::Enqueue, |unit| is_stored(unit, job))
+    }
+
+    pub(crate) async fn find_ref(&self, ref_key: RefKey<'_>) -> Result<Option<JobId>> {
+        let text = match ref_key {
+            RefKey::Ref(id) if id.starts_with(GENERATED) => return Ok(None),
+            RefKey::Ref(id) => ref_text(id),
+            RefKey::Request(id) => request_text(id),
+        };
+        let holders = read!(self.engine, |unit| read_holders(unit, std::slice::from_ref(&text)))?;
+        Ok(holders.get(&text).copied())
+    }
+
+    pub(crate) async fn forget_requests(
+        &self,
+        after: Option<Vec<u8>>,
+        limit: i64,
+    ) -> Result<Option<Vec<u8>>> {
+        let after = after.unwrap_or_else(|| b"q".to_vec());
+        transact!(self.engine, Class::Enqueue, |unit| forget_stretch(unit, &after, limit))
+    }
+}
+
+fn ref_text(id: &str) -> String {
+    format!("r{id}")
+}
+
+fn request_text(id: &str) -> String {
+    format!("q{id}")
+}
+
+/// The keys that a job takes, each with how long it is remembered.
+fn keys_of(job: &Job) -> Vec<(String, Time)> {
+    let Spec { ref_id, request_id, .. } = &job.spec;
+    let mut keys = Vec::new();
+    if !request_id.is_empty() {
+        keys.push((request_text(request_id), job.create_time.plus(limits::REQUEST_ID_LIFE)));
+    }
+    if !ref_id.is_empty() && !ref_id.starts_with(GENERATED) {
+        keys.push((ref_text(ref_id), Time::NEVER));
+    }
+    keys
+}
+
+async fn store_jobs(unit: &mut Unit<'_>, jobs: &[NewJob]) -> Try<Vec<Enqueued>> {
+    let losers = take_keys(unit, jobs).await?;
+    let winners: Vec<&NewJob> = jobs.iter().filter(|new| !losers.contains_key(&new.job.id)).collect();
+    let accepted = take_loops(unit, &winners).await?;
+    let is_leased = |new: &NewJob| new.handoff.is_some_and(|handoff| accepted.contains(&handoff.ticket));
+    insert_jobs(unit, &winners).await?;
+    let (leased, ready): (Vec<&NewJob>, Vec<&NewJob>) = winners.into_iter().partition(|new| is_leased(new));
+    insert_ready(unit, &ready).await?;
+    insert_leases(unit, &leased).await?;
+    let answer = |new: &NewJob| match losers.get(&new.job.id) {
+        Some(lost) => lost.clone(),
+        None if is_leased(new) => Enqueued::Leased,
+        None => Enqueued::Ready,
+    };
+    Ok(jobs.iter().map(answer).collect())
+}
+
+/// Takes the keys of all members, in order; answers the members that lost to a job that was there before, or to a
+/// member before them.
+async fn take_keys(unit: &mut Unit<'_>, jobs: &[NewJob]) -> Try<HashMap<JobId, Enqueued>> {
+    let wanted = first_claimants(jobs);
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = wanted.iter().map(|(text, (job, expire))| values![key(text), *job, *expire]).collect();
+    let stored = unit.insert(Sql::InsertRefs, Place::Fixed, rows).await?;
+    let mut holders = HashMap::new();
+    if stored < wanted.len() as u64 {
+        let texts: Vec<String> = wanted.keys().cloned().collect();
+        holders = read_holders(unit, &texts).await?;
+        holders.retain(|text, holder| wanted.get(text).is_none_or(|(claimant, _)| claimant != holder));
+    }
+    let losers = settle_keys(jobs, &mut holders);
+    if !losers.is_empty() {
+        let ours: BTreeSet<JobId> = jobs.iter().map(|new| new.job.id).collect();
+        move_keys(unit, &wanted, &holders, &ours).await?;
+    }
+    Ok(losers)
+}
+
+/// Each key with the first member that wants it.
+fn first_claimants(jobs: &[NewJob]) -> BTreeMap<String, (JobId, Time)> {
+    let mut wanted = BTreeMap::new();
+    for new in jobs {
+        for (text, expire_time) in keys_of(&new.job) {
+            wanted.entry(text).or_insert((new.job.id, expire_time));
+        }
+    }
+    wanted
+}
+
+/// Goes through the members in order: who finds a key taken is out, who does not takes its keys.
+fn settle_keys(jobs: &[NewJob], holders: &mut HashMap<String, JobId>) -> HashMap<JobId, Enqueued> {
+    let mut losers = HashMap::new();
+    for new in jobs {
+        let keys = keys_of(&new.job);
+        let lost = keys.iter().find_map(|(text, _)| holders.get(text).map(|holder| (text, *holder)));
+        match lost {
+            Some((text, holder)) if text.starts_with('q') => {
+                losers.insert(new.job.id, Enqueued::SameRequest(holder));
+            }
+            Some((_, holder)) => {
+                losers.insert(new.job.id, Enqueued::SameRef(holder));
+            }
+            None => holders.extend(keys.into_iter().map(|(text, _)| (text, new.job.id))),
+        }
+    }
+    losers
+}
+
+/// Keys that were stored for a member that lost by its other key go to the member that has them now, or away.
+async fn move_keys(
+    unit: &mut Unit<'_>,
+    wanted: &BTreeMap<String, (JobId, Time)>,
+    holders: &HashMap<String, JobId>,
+    ours: &BTreeSet<JobId>,
+) -> Try<()> {
+    let is_wrong = |text: &str, claimant: JobId| holders.get(text) != Some(&claimant);
+    let wrong: Vec<(&String, &(JobId, Time))> =
+        wanted.iter().filter(|(text, (claimant, _))| is_wrong(text, *claimant)).collect();
+    let guards = |chunk: &[(&String, &(JobId, Time))]| {
+        chunk.iter().flat_map(|(text, (claimant, _))| [key(text), Value::from(*claimant)]).collect()
+    };
+    unit.execute_each(Sql::DeleteRefs, Place::Fixed, &wrong, guards).await?;
+    let moved = wrong.iter().filter_map(|(text, (_, expire))| {
+        let holder = holders.get(*text).filter(|holder| ours.contains(holder))?;
+        Some(values![key(text), *holder, *expire])
+    });
+    unit.insert(Sql::InsertRefs, Place::Fixed, moved.collect()).await?;
+    Ok(())
+}
+
+async fn read_holders(unit: &mut Unit<'_>, texts: &[String]) -> Try<HashMap<String, JobId>> {
+    let by_key = |texts: &[String]| texts.iter().map(|text| key(text)).collect();
+    let rows = unit.fetch_each(Sql::ReadRefs, Place::Fixed, texts, by_key).await?;
+    rows.into_iter().map(|mut row| Ok((row.text()?, JobId(row.int()?)))).collect()
+}
+
+/// Stores the sequences of the claims that wait; answers those that still take what they are handed.
+async fn take_loops(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<BTreeSet<ClaimTicket>> {
+    let tickets: BTreeSet<ClaimTicket> = jobs.iter().filter_map(|new| Some(new.handoff?.ticket)).collect();
+    let tickets: Vec<ClaimTicket> = tickets.into_iter().collect();
+    let loops = lock_loops(unit, &tickets).await?;
+    let takes = |ticket: &&ClaimTicket| {
+        loops.get(&(ticket.session, ticket.claim_loop)).is_some_and(|state| state.sequence < ticket.sequence)
+    };
+    let taking = tickets.iter().filter(takes).map(|ticket| ((ticket.session, ticket.claim_loop), *ticket));
+    // A loop serves one call: of two in one batch the higher, which ended the lower.
+    let by_loop: BTreeMap<LoopKey, ClaimTicket> = taking.collect();
+    let accepted: Vec<ClaimTicket> = by_loop.into_values().collect();
+    move_loops(unit, &accepted).await?;
+    Ok(accepted.into_iter().collect())
+}
+
+/// Stores the sequences of claims that lease something.
+pub(super) async fn move_loops(unit: &mut Unit<'_>, tickets: &[ClaimTicket]) -> Try<()> {
+    let raise = |chunk: &[ClaimTicket]| {
+        let row = |ticket: &ClaimTicket| values![ticket.session, ticket.claim_loop, ticket.sequence];
+        let rows: Vec<Value> = chunk.iter().flat_map(row).collect();
+        [rows.clone(), rows].concat()
+    };
+    if unit.execute_each(Sql::MoveLoops, Place::Fixed, tickets, raise).await? != tickets.len() as u64 {
+        return Err(Fault::raced("claim loops"));
+    }
+    Ok(())
+}
+
+async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
+    let mut by_month: BTreeMap<Month, Vec<&Job>> = BTreeMap::new();
+    for new in jobs {
+        by_month.entry(new.job.month).or_default().push(&new.job);
+    }
+    for (month, jobs) in by_month {
+        let rows = jobs.iter().map(|job| job_values(job)).collect::<Result<_>>()?;
+        match unit.insert(Sql::InsertJobs, Place::Month(month), rows).await {
+            Err(Fault::Duplicate(_)) => return Err(Fault::Store(StoreError::IdTaken)),
+            stored => stored?,
+        };
+        let labels = jobs.iter().flat_map(|job| labels_of(job)).collect();
+        unit.insert(Sql::InsertLabels, Place::Month(month), labels).await?;
+    }
+    Ok(())
+}
+
+fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
+    let spec = &job.spec;
+    let parent = spec.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
+    let labels = [
+        (LabelKind::Tag, spec.tag.clone()),
+        (LabelKind::Batch, spec.batch_id.clone()),
+        (LabelKind::User, spec.user_id.clone()),
+        (LabelKind::CreatedBy, spec.created_by.clone()),
+        (LabelKind::Parent, parent),
+    ];
+    let id = job.id;
+    let set = labels.into_iter().filter(|(_, value)| !value.is_empty());
+    set.map(move |(kind, value)| values![kind.code(), key(&value), id])
+}
+
+async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
+    let expire_of = |new: &NewJob| new.job.spec.expire_time.unwrap_or(Time::NEVER);
+    let row = |new: &&NewJob| ReadyRow::first(&new.job, Turn::default(), expire_of(new)).values();
+    unit.insert(Sql::InsertReady, Place::Fixed, jobs.iter().map(row).collect()).await?;
+    let expiring = jobs.iter().filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));
+    unit.insert(Sql::InsertExpiries, Place::Fixed, expiring.collect()).await?;
+    Ok(())
+}
+
+async fn insert_leases(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
+    let lease = |new: &&NewJob| Some(first_lease(&new.job, new.handoff?).values());
+    unit.insert(Sql::InsertLeases, Place::Fixed, jobs.iter().filter_map(lease).collect()).await?;
+    Ok(())
+}
+
+fn first_lease(job: &Job, handoff: Handoff) -> LeaseRow {
+    let Handoff { ticket, epoch, nonce, start_time, deadline } = handoff;
+    let lease = Lease {
+        fence: Fence { job: job.id, epoch, nonce },
+        month: job.month,
+        run: job.run,
+        route: job.ready.route,
+        priority: job.ready.priority,
+        session: ticket.session,
+        claim_loop: ticket.claim_loop,
+        claim: ticket.sequence,
+        turn: Turn { epoch, attempt: 1, crashes: 0, unacknowledged: 0 },
+        start_time,
+        deadline,
+        flags: LeaseFlags::default(),
+        log_sequence: 0,
+    };
+    LeaseRow { lease, timeout: micros(job.spec.timeout), size: size_of(job) }
+}
+
+async fn is_stored(unit: &mut Unit<'_>, job: &Job) -> Try<bool> {
+    let row = unit.fetch_one(Sql::LockJobDigest, Place::Month(job.month), values![job.id]).await?;
+    match row {
+        Some(mut row) => Ok(row.bytes_16()? == job.digest),
+        None => Ok(false),
+    }
+}
+
+/// Forgets old request ids in one stretch of keys; answers where the next begins, if there is one.
+async fn forget_stretch(unit: &mut Unit<'_>, after: &[u8], limit: i64) -> Try<Option<Vec<u8>>> {
+    let now = unit.now().await?;
+    let rows = unit.fetch(Sql::ReadRequests, Place::Fixed, values![after.to_vec(), key("r"), limit]).await?;
+    let is_last = (rows.len() as i64) < limit;
+    let mut last = None;
+    let mut old = Vec::new();
+    for mut row in rows {
+        let (text, job, expire_time) = (row.bytes()?, row.int()?, Time(row.int()?));
+        last = Some(text.to_vec());
+        if expire_time < now {
+            old.push((text, job));
+        }
+    }
+    let guards = |chunk: &[(bytes::Bytes, i64)]| {
+        chunk.iter().flat_map(|(text, job)| [Value::from(text.clone()), Value::from(*job)]).collect()
+    };
+    unit.execute_each(Sql::DeleteRefs, Place::Fixed, &old, guards).await?;
+    Ok(last.filter(|_| !is_last))
+}

@@ -1,0 +1,550 @@
+//! The end of attempts: outcomes, retries, releases, reaps.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::clock;
+use crate::model::{
+    AttemptEnd, Circumstances, Ended, Ending, Epoch, Fence, JobError, JobId, LeaseFlags, Month, Next,
+    Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State, Time, Turn,
+    after_attempt,
+};
+use crate::store::connection::Class;
+use crate::store::fault::{Fault, Try};
+use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow};
+use crate::store::sql_store::SqlStore;
+use crate::store::statement::{Place, Sql};
+use crate::store::unit::{Unit, read, transact};
+use crate::store::value::{Value, key, to_json, values};
+use crate::store::verbs::{fences, ids};
+use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError};
+
+/// What one try came to.
+enum Verdict {
+    Finished(Vec<Finished>),
+    /// Nothing was changed: jobs go to routes that must be made first.
+    NeedRoutes(Vec<Route>),
+}
+
+impl SqlStore {
+    pub(crate) async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            match transact!(self.engine, Class::Vital, |unit| self.finish_in(unit, ends, on_locked))? {
+                Verdict::Finished(answers) => return Ok(answers),
+                Verdict::NeedRoutes(routes) => {
+                    self.routes(&routes).await?;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn fates(&self, fences: &[Fence]) -> Result<Vec<Fate>> {
+        read!(self.engine, |unit| self.read_fates(unit, fences))
+    }
+
+    async fn read_fates(&self, unit: &mut Unit<'_>, fences: &[Fence]) -> Try<Vec<Fate>> {
+        let held = still_held(unit, fences.iter().copied()).await?;
+        let lost: Vec<Fence> = fences.iter().filter(|fence| !held.contains(fence)).copied().collect();
+        let ended = self.find_ends(unit, &lost).await?;
+        let fate = |fence: &Fence| match ended.get(&(fence.job, fence.epoch)) {
+            _ if held.contains(fence) => Fate::Held,
+            Some(state) => Fate::Ended(*state),
+            None => Fate::Gone,
+        };
+        Ok(fences.iter().map(fate).collect())
+    }
+
+    /// Where attempts went that ended before, by job and epoch. A month that was moved away tells nothing: all of
+    /// it ended long ago.
+    async fn find_ends(&self, unit: &mut Unit<'_>, lost: &[Fence]) -> Try<HashMap<(JobId, Epoch), State>> {
+        // Another server may have begun a month that we do not know.
+        if lost.iter().any(|fence| self.months.is_in_newest(fence.job)) {
+            self.reload_months().await?;
+        }
+        let mut by_month: BTreeMap<Month, Vec<Fence>> = BTreeMap::new();
+        for fence in lost {
+            if let Some(month) = self.month_of(fence.job).await? {
+                by_month.entry(month.month).or_default().push(*fence);
+            }
+        }
+        let mut ended = HashMap::new();
+        for (month, lost) in by_month {
+            ended.extend(find_ends_in(unit, month, &lost).await?);
+        }
+        Ok(ended)
+    }
+
+    async fn finish_in(&self, unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Verdict> {
+        let (held, now) = lock_leases(unit, ends.iter().map(|end| end.fence.job), on_locked).await?;
+        let sorted = sort_out(ends, &held);
+        let moves = self.decide(unit, sorted.held, now).await?;
+        let missing: Vec<Route> = moves.iter().filter_map(|one| self.missing_route(one)).collect();
+        if !missing.is_empty() {
+            return Ok(Verdict::NeedRoutes(missing));
+        }
+        let mut answers = sorted.answers;
+        self.carry_out(unit, &moves, now, &mut answers).await?;
+        self.look_for_repeats(unit, ends, on_locked, &mut answers).await?;
+        Ok(Verdict::Finished(
+            answers.into_iter().map(|answer| answer.unwrap_or(Finished::LeaseLost)).collect(),
+        ))
+    }
+
+    /// Decides where each job goes. A plain success reads nothing for it.
+    async fn decide<'f>(&self, unit: &mut Unit<'_>, held: Vec<Held<'f>>, now: Time) -> Try<Vec<Move<'f>>> {
+        let cancels = read_cancels(unit, &held).await?;
+        let mut policies = read_policies(unit, &held).await?;
+        let decide = |one: Held<'f>| {
+            let job = one.row.lease.fence.job;
+            let policy = policies.remove(&job);
+            if policy.is_none() && one.end.ended != Ended::Completed {
+                let why = format!("job {job} is leased but not in its month {}", one.row.lease.month);
+                return Err(Fault::Store(StoreError::Corrupt(why)));
+            }
+            let next = next_of(&one, policy.as_ref(), cancels.get(&job).map(String::as_str), now);
+            Ok(Move { held: one, next, spec: policy.map(|(_, spec)| spec) })
+        };
+        held.into_iter().map(decide).collect()
+    }
+
+    /// The route that a job goes to, if this server does not know its id.
+    fn missing_route(&self, one: &Move<'_>) -> Option<Route> {
+        let route = one.route()?;
+        self.routes.get(&route).is_none().then_some(route)
+    }
+
+    async fn carry_out(
+        &self,
+        unit: &mut Unit<'_>,
+        moves: &[Move<'_>],
+        now: Time,
+        answers: &mut [Option<Finished>],
+    ) -> Try<()> {
+        let names = self.names_of(unit, moves.iter().map(|one| one.held.row.lease.session)).await?;
+        self.go_back(unit, moves, now, &names).await?;
+        let refused = end_runs(unit, moves, now, &names).await?;
+        delete_leases(unit, moves).await?;
+        for one in moves {
+            answers[one.held.at] = Some(match refused.get(&one.held.row.lease.fence.job) {
+                Some(first) => first.clone(),
+                None => Finished::Stored(one.state(now)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts jobs back into the ready table, with what is kept of their attempts.
+    async fn go_back(
+        &self,
+        unit: &mut Unit<'_>,
+        moves: &[Move<'_>],
+        now: Time,
+        names: &HashMap<SessionId, String>,
+    ) -> Try<()> {
+        let mut ready = Vec::new();
+        let mut attempts: BTreeMap<Month, Vec<Vec<Value>>> = BTreeMap::new();
+        let mut keys: BTreeMap<Month, Vec<ReadyKey>> = BTreeMap::new();
+        for one in moves {
+            let Some(row) = self.ready_row(one, now) else { continue };
+            let month = row.month;
+            attempts.entry(month).or_default().extend(one.attempt_values(now, names)?);
+            keys.entry(month).or_default().push(row.key);
+            ready.push(row);
+        }
+        for (month, rows) in attempts {
+            unit.insert(Sql::InsertAttempts, Place::Month(month), rows).await?;
+        }
+        for (month, keys) in keys {
+            move_jobs(unit, month, &keys).await?;
+        }
+        unit.insert(Sql::InsertReady, Place::Fixed, ready.iter().map(ReadyRow::values).collect()).await?;
+        let expiring = ready.iter().filter(|row| row.expire_time != Time::NEVER);
+        let expiring = expiring.map(|row| values![row.expire_time, row.key.job]).collect();
+        unit.insert(Sql::InsertExpiries, Place::Fixed, expiring).await?;
+        Ok(())
+    }
+
+    fn ready_row(&self, one: &Move<'_>, now: Time) -> Option<ReadyRow> {
+        let Next::Ready { ready_time, turn, .. } = &one.next else { return None };
+        let LeaseRow { lease, timeout, size } = one.held.row;
+        let route: RouteId = self.routes.get(&one.route()?)?;
+        let turn = Turn { epoch: lease.fence.epoch.next(now), ..*turn };
+        // A job that never really started expires still.
+        let may_expire = lease.run == Run(1) && turn.attempt == 0 && turn.crashes == 0;
+        let expire_time = one.spec.as_ref().and_then(|spec| spec.expire_time).filter(|_| may_expire);
+        Some(ReadyRow {
+            key: ReadyKey { route, priority: lease.priority, ready_time: *ready_time, job: lease.fence.job },
+            month: lease.month,
+            run: lease.run,
+            turn,
+            timeout: *timeout,
+            size: *size,
+            expire_time: expire_time.unwrap_or(Time::NEVER),
+            flags: LeaseFlags(lease.flags.0 & LeaseFlags::PROGRESS),
+        })
+    }
+
+    /// The names of worker processes, by session; sessions' rows are read, never locked.
+    pub(super) async fn names_of(
+        &self,
+        unit: &mut Unit<'_>,
+        sessions: impl Iterator<Item = SessionId>,
+    ) -> Try<HashMap<SessionId, String>> {
+        let mut names = HashMap::new();
+        let mut unknown = BTreeSet::new();
+        for session in sessions {
+            match self.names.get(session) {
+                Some(name) => drop(names.insert(session, name)),
+                None => drop(unknown.insert(session)),
+            }
+        }
+        let unknown: Vec<SessionId> = unknown.into_iter().collect();
+        let by_id = |chunk: &[SessionId]| chunk.iter().map(|session| Value::from(*session)).collect();
+        for mut row in unit.fetch_each(Sql::ReadSessionNames, Place::Fixed, &unknown, by_id).await? {
+            let (session, name) = (SessionId(row.bytes_16()?), row.text()?);
+            self.names.put(session, name.clone());
+            names.insert(session, name);
+        }
+        Ok(names)
+    }
+
+    /// Answers the ends whose lease is not held: perhaps they were stored before, perhaps the row is only locked.
+    async fn look_for_repeats(
+        &self,
+        unit: &mut Unit<'_>,
+        ends: &[Finish],
+        on_locked: OnLocked,
+        answers: &mut [Option<Finished>],
+    ) -> Try<()> {
+        let open: Vec<usize> = (0..ends.len()).filter(|at| answers[*at].is_none()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        if on_locked == OnLocked::Skip {
+            let locked = still_held(unit, open.iter().map(|at| ends[*at].fence)).await?;
+            open.iter().filter(|at| locked.contains(&ends[**at].fence)).for_each(|at| {
+                answers[*at] = Some(Finished::Skipped);
+            });
+        }
+        let lost: Vec<Fence> = open.iter().map(|at| ends[*at].fence).collect();
+        let ended = self.find_ends(unit, &lost).await?;
+        for at in open {
+            let fence = ends[at].fence;
+            let repeat = ended.get(&(fence.job, fence.epoch)).map(|state| Finished::Repeated(*state));
+            answers[at] = answers[at].take().or(repeat);
+        }
+        Ok(())
+    }
+}
+
+/// An end whose lease is held and locked.
+struct Held<'f> {
+    at: usize,
+    end: &'f Finish,
+    row: &'f LeaseRow,
+}
+
+/// A held lease with where its job goes.
+struct Move<'f> {
+    held: Held<'f>,
+    next: Next,
+    /// Read only where something depends on it.
+    spec: Option<Spec>,
+}
+
+impl Move<'_> {
+    /// The route that the job goes back to, if it does.
+    fn route(&self) -> Option<Route> {
+        let (Next::Ready { kind, .. }, Some(spec)) = (&self.next, &self.spec) else { return None };
+        let kind: RouteKind = *kind;
+        Some(Route { queue: spec.queue.clone(), work: spec.work.clone(), kind })
+    }
+
+    fn state(&self, now: Time) -> State {
+        match &self.next {
+            Next::Ready { ready_time, .. } if *ready_time > now => State::Scheduled,
+            Next::Ready { .. } => State::Queued,
+            Next::Done { ending, .. } => ending.state(),
+        }
+    }
+
+    /// What is kept of an attempt that did not end its run.
+    fn attempt_values(&self, now: Time, names: &HashMap<SessionId, String>) -> Try<Option<Vec<Value>>> {
+        let Next::Ready { attempt: Some((end, error)), .. } = &self.next else { return Ok(None) };
+        let lease = &self.held.row.lease;
+        let error: Option<String> = error.as_ref().map(to_json::<JobError>).transpose()?;
+        Ok(Some(values![
+            lease.fence.job,
+            lease.run,
+            lease.fence.epoch,
+            lease.turn.attempt,
+            end.code(),
+            lease.session,
+            names.get(&lease.session).map(String::as_str),
+            lease.start_time,
+            now,
+            error,
+        ]))
+    }
+
+    /// The outcome, if the run ended.
+    fn outcome(&self, now: Time, names: &HashMap<SessionId, String>, status: String) -> Option<OutcomeRow> {
+        let Next::Done { ending, turn, attempt, error, cancelled } = &self.next else { return None };
+        let lease = &self.held.row.lease;
+        let is_completed = *ending == Ending::Completed;
+        let result = if is_completed { self.held.end.result.clone() } else { Payload::None };
+        let end = (*attempt != AttemptEnd::Completed).then_some(*attempt);
+        Some(OutcomeRow {
+            job: lease.fence.job,
+            run: lease.run,
+            turn: Turn { epoch: lease.fence.epoch, ..*turn },
+            ending: *ending,
+            start_time: Some(lease.start_time),
+            finish_time: now,
+            session: Some(lease.session),
+            worker_process: names.get(&lease.session).cloned().unwrap_or_default(),
+            log_sequence: lease.log_sequence,
+            result,
+            detail: Detail { end, error: error.clone(), cancelled: cancelled.clone(), status },
+        })
+    }
+}
+
+/// Locks the leases of jobs in ascending order, and tells the time.
+pub(super) async fn lock_leases(
+    unit: &mut Unit<'_>,
+    jobs: impl Iterator<Item = JobId>,
+    on_locked: OnLocked,
+) -> Try<(HashMap<JobId, LeaseRow>, Time)> {
+    let jobs: Vec<JobId> = jobs.collect::<BTreeSet<_>>().into_iter().collect();
+    let sql = match on_locked {
+        OnLocked::Wait => Sql::LockLeases,
+        OnLocked::Skip => Sql::LockLeasesFree,
+    };
+    let mut now = None;
+    let mut held = HashMap::new();
+    for mut row in unit.fetch_each(sql, Place::Fixed, &jobs, ids).await? {
+        let lease = LeaseRow::read(&mut row)?;
+        now = now.max(Some(unit.time_of(&mut row)?));
+        held.insert(lease.lease.fence.job, lease);
+    }
+    let now = match now {
+        Some(now) => now,
+        None => unit.now().await?,
+    };
+    Ok((held, now))
+}
+
+/// Ends whose lease is held, and the answers that are clear already.
+struct Sorted<'f> {
+    held: Vec<Held<'f>>,
+    answers: Vec<Option<Finished>>,
+}
+
+fn sort_out<'f>(ends: &'f [Finish], leases: &'f HashMap<JobId, LeaseRow>) -> Sorted<'f> {
+    let mut taken = BTreeSet::new();
+    let mut sorted = Sorted { held: Vec::new(), answers: vec![None; ends.len()] };
+    for (at, end) in ends.iter().enumerate() {
+        let Some(row) = leases.get(&end.fence.job).filter(|row| row.lease.fence == end.fence) else {
+            continue;
+        };
+        if row.lease.log_sequence < end.log_sequence {
+            sorted.answers[at] = Some(Finished::LogGap(row.lease.log_sequence));
+        } else if taken.insert(end.fence.job) {
+            sorted.held.push(Held { at, end, row });
+        }
+        // A second end of one lease in one batch finds the first one's outcome, like any repeat.
+    }
+    sorted.held.sort_unstable_by_key(|held| held.row.lease.fence.job);
+    sorted
+}
+
+async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, String>> {
+    let is_marked =
+        |one: &&Held<'_>| one.row.lease.flags.has(LeaseFlags::CANCEL) && one.end.ended != Ended::Completed;
+    let jobs: Vec<JobId> = held.iter().filter(is_marked).map(|one| one.row.lease.fence.job).collect();
+    let rows = unit.fetch_each(Sql::ReadCancels, Place::Fixed, &jobs, ids).await?;
+    let read = |mut row: crate::store::value::Columns| {
+        let job = JobId(row.int()?);
+        row.skip(1);
+        Ok((job, row.text()?))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, (Time, Spec)>> {
+    let mut by_month: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
+    for one in held.iter().filter(|one| one.end.ended != Ended::Completed) {
+        by_month.entry(one.row.lease.month).or_default().push(one.row.lease.fence.job);
+    }
+    let mut policies = HashMap::new();
+    for (month, jobs) in by_month {
+        for mut row in unit.fetch_each(Sql::ReadPolicies, Place::Month(month), &jobs, ids).await? {
+            let (job, run_time) = (JobId(row.int()?), Time(row.int()?));
+            policies.insert(job, (run_time, row.json()?));
+        }
+    }
+    Ok(policies)
+}
+
+fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&str>, now: Time) -> Next {
+    let plain = RetryPolicy::default();
+    let at = Circumstances {
+        policy: policy.map_or(&plain, |(_, spec)| &spec.retry),
+        turn: one.row.lease.turn,
+        run_time: policy.map_or(now, |(run_time, _)| *run_time),
+        now,
+        cancel,
+        timeout: Duration::from_micros(one.row.timeout.max(0).unsigned_abs()),
+        chance: clock::random_fraction(),
+    };
+    after_attempt(&one.end.ended, &at)
+}
+
+/// Lets jobs remember where their ready rows stand.
+pub(super) async fn move_jobs(unit: &mut Unit<'_>, month: Month, keys: &[ReadyKey]) -> Try<()> {
+    let moved = |chunk: &[ReadyKey]| {
+        let routes = chunk.iter().flat_map(|key| values![key.job, key.route]);
+        let times = chunk.iter().flat_map(|key| values![key.job, key.ready_time]);
+        routes.chain(times).chain(chunk.iter().map(|key| Value::from(key.job))).collect()
+    };
+    if unit.execute_each(Sql::MoveJobs, Place::Month(month), keys, moved).await? != keys.len() as u64 {
+        return Err(Fault::other(format!("a live job is missing in month {month}")));
+    }
+    Ok(())
+}
+
+/// Stores the outcomes; answers the jobs whose run had one already, with what becomes of this one.
+async fn end_runs(
+    unit: &mut Unit<'_>,
+    moves: &[Move<'_>],
+    now: Time,
+    names: &HashMap<SessionId, String>,
+) -> Try<HashMap<JobId, Finished>> {
+    let done: Vec<&Move<'_>> = moves.iter().filter(|one| matches!(one.next, Next::Done { .. })).collect();
+    let mut statuses = read_status(unit, &done).await?;
+    let mut by_month: BTreeMap<Month, Vec<OutcomeRow>> = BTreeMap::new();
+    for one in &done {
+        let status = statuses.remove(&one.held.row.lease.fence.job).unwrap_or_default();
+        by_month.entry(one.held.row.lease.month).or_default().extend(one.outcome(now, names, status));
+    }
+    let mut refused = HashMap::new();
+    for (month, rows) in by_month {
+        refused.extend(insert_outcomes(unit, month, &rows).await?);
+        label_endings(unit, month, &rows).await?;
+    }
+    forget(unit, &done, LeaseFlags::PROGRESS, Sql::DeleteProgress).await?;
+    let all: Vec<&Move<'_>> = moves.iter().collect();
+    forget(unit, &all, LeaseFlags::CANCEL, Sql::DeleteCancels).await?;
+    Ok(refused)
+}
+
+async fn read_status(unit: &mut Unit<'_>, done: &[&Move<'_>]) -> Try<HashMap<JobId, String>> {
+    let jobs = flagged(done, LeaseFlags::PROGRESS);
+    let rows = unit.fetch_each(Sql::ReadStatus, Place::Fixed, &jobs, ids).await?;
+    rows.into_iter().map(|mut row| Ok((JobId(row.int()?), row.text()?))).collect()
+}
+
+async fn forget(unit: &mut Unit<'_>, moves: &[&Move<'_>], flag: i64, sql: Sql) -> Try<()> {
+    unit.execute_each(sql, Place::Fixed, &flagged(moves, flag), ids).await?;
+    Ok(())
+}
+
+fn flagged(moves: &[&Move<'_>], flag: i64) -> Vec<JobId> {
+    let leases = moves.iter().map(|one| &one.held.row.lease);
+    leases.filter(|lease| lease.flags.has(flag)).map(|lease| lease.fence.job).collect()
+}
+
+/// Stores outcomes. A run that has one keeps the first: the same epoch is a repeat, another an error of ours.
+pub(super) async fn insert_outcomes(
+    unit: &mut Unit<'_>,
+    month: Month,
+    rows: &[OutcomeRow],
+) -> Try<HashMap<JobId, Finished>> {
+    let stored = rows.iter().map(OutcomeRow::values).collect::<Result<_>>()?;
+    match unit.insert(Sql::InsertOutcomes, Place::Month(month), stored).await {
+        Err(Fault::Duplicate(_)) => insert_one_by_one(unit, month, rows).await,
+        stored => stored.map(|_| HashMap::new()),
+    }
+}
+
+/// After a refusal: some rows may be stored by now, one is not, and all are found by their keys.
+async fn insert_one_by_one(
+    unit: &mut Unit<'_>,
+    month: Month,
+    rows: &[OutcomeRow],
+) -> Try<HashMap<JobId, Finished>> {
+    let mut refused = HashMap::new();
+    for row in rows {
+        let Some(mut first) =
+            unit.fetch_one(Sql::ReadEndings, Place::Month(month), values![row.job, row.run]).await?
+        else {
+            unit.execute(Sql::InsertOutcomes, Place::Month(month), row.values()?).await?;
+            continue;
+        };
+        first.skip(2);
+        let (epoch, ending) = (Epoch(first.int()?), first.coded(Ending::from_code)?);
+        if epoch == row.turn.epoch {
+            refused.insert(row.job, Finished::Repeated(ending.state()));
+        } else {
+            tracing::error!(job = %row.job, run = %row.run, first = %epoch, second = %row.turn.epoch,
+                "a second outcome of a run was refused, the first stands; this should not happen");
+            refused.insert(row.job, Finished::LeaseLost);
+        }
+    }
+    Ok(refused)
+}
+
+/// Makes runs that failed or were cancelled findable by that.
+pub(super) async fn label_endings(unit: &mut Unit<'_>, month: Month, rows: &[OutcomeRow]) -> Try<()> {
+    let label = |row: &OutcomeRow| {
+        let value = match row.ending {
+            Ending::Failed => "failed",
+            Ending::Cancelled => "cancelled",
+            Ending::Executed | Ending::Completed => return None,
+        };
+        Some(values![LabelKind::Ending.code(), key(value), row.job])
+    };
+    unit.insert(Sql::InsertLabels, Place::Month(month), rows.iter().filter_map(label).collect()).await?;
+    Ok(())
+}
+
+async fn delete_leases(unit: &mut Unit<'_>, moves: &[Move<'_>]) -> Try<()> {
+    let ended: Vec<Fence> = moves.iter().map(|one| one.held.row.lease.fence).collect();
+    if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, fences).await? != ended.len() as u64 {
+        return Err(Fault::raced("leases"));
+    }
+    Ok(())
+}
+
+async fn still_held(unit: &mut Unit<'_>, lost: impl Iterator<Item = Fence>) -> Try<BTreeSet<Fence>> {
+    let jobs: Vec<JobId> = lost.map(|fence| fence.job).collect();
+    let rows = unit.fetch_each(Sql::ReadLeasesByJob, Place::Fixed, &jobs, ids).await?;
+    rows.into_iter().map(|mut row| Ok(LeaseRow::read(&mut row)?.lease.fence)).collect()
+}
+
+async fn find_ends_in(
+    unit: &mut Unit<'_>,
+    month: Month,
+    lost: &[Fence],
+) -> Try<HashMap<(JobId, Epoch), State>> {
+    let guards = |chunk: &[Fence]| chunk.iter().flat_map(|fence| values![fence.job, fence.epoch]).collect();
+    let mut ended = HashMap::new();
+    for mut row in unit.fetch_each(Sql::FindAttempts, Place::Month(month), lost, guards).await? {
+        let key = (JobId(row.int()?), Epoch(row.int()?));
+        let state = match row.coded(AttemptEnd::from_code)? {
+            AttemptEnd::Failed | AttemptEnd::TimedOut => State::Scheduled,
+            _ => State::Queued,
+        };
+        ended.insert(key, state);
+    }
+    for mut row in unit.fetch_each(Sql::FindEndings, Place::Month(month), lost, guards).await? {
+        let key = (JobId(row.int()?), Epoch(row.int()?));
+        // A job that was cancelled while it waited ends with the epoch of its ready row, which no lease had.
+        ended.insert(key, row.coded(Ending::from_code)?.state());
+    }
+    Ok(ended)
+}

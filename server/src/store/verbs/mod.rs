@@ -1,0 +1,28 @@
+//! The verbs, grouped by what they are about. Each is one unit of work; all are written once for both databases.
+
+mod cancel;
+mod claim;
+mod enqueue;
+mod finish;
+mod ids;
+mod read;
+mod report;
+mod requeue;
+mod session;
+mod upkeep;
+mod walk;
+
+pub(super) use upkeep::REAPER;
+
+use super::value::{Value, values};
+use crate::model::{Fence, JobId};
+
+/// The keys of jobs.
+fn ids(jobs: &[JobId]) -> Vec<Value> {
+    jobs.iter().map(|job| Value::Int(job.0)).collect()
+}
+
+/// The guards of leases.
+fn fences(fences: &[Fence]) -> Vec<Value> {
+    fences.iter().flat_map(|fence| values![fence.job, fence.epoch, fence.nonce]).collect()
+}

@@ -1,0 +1,1 @@
+//! What the actors of a crash test saw.

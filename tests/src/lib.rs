@@ -1,0 +1,65 @@
+//! Haulier seen from outside: the harness of the system tests and the crash tests.
+//!
+//! - [`Server`] is a real server process in a private folder, on SQLite or on a fresh MariaDB database.
+//! - [`HandWorker`] speaks the worker protocol message by message, so that a test can lose or repeat any of them.
+//! - [`Refusal`] is an error as a caller sees it: code, reason, fields.
+//! - [`history`] and [`checker`] are the two halves of the crash tests: what every actor saw, and what it proves.
+//!
+//! Tests wait for signals, never for time: [`until`] asks until the answer is the wanted one, or fails.
+
+#![expect(clippy::unwrap_used, reason = "a broken harness ends the test, at the line that broke")]
+#![expect(clippy::print_stderr, reason = "what a failed test has to say goes to its output")]
+
+pub mod checker;
+pub mod history;
+mod http;
+pub mod mariadb;
+pub mod messages;
+
+mod process;
+mod refusal;
+mod server;
+mod time;
+mod worker;
+
+pub use http::{HttpAnswer, http_get, http_post};
+pub use process::{Process, Signal};
+pub use refusal::{Refusal, refusal};
+pub use server::{Database, Launch, Server, haulier_binary};
+pub use time::{Pause, after, duration_of, monotonic, seconds, since_epoch, stamp, until};
+pub use worker::{Conversation, HandWorker, Registration, forge, lines};
+
+/// Makes two tests of each named scenario, `async fn(&Server)`: on SQLite and on MariaDB.
+#[macro_export]
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                let server = $crate::Server::start($crate::Database::Sqlite).await;
+                super::$scenario(&server).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mariadb() {
+                let server = $crate::Server::start($crate::Database::MariaDb).await;
+                super::$scenario(&server).await;
+            }
+        }
+    )+ };
+}
+
+/// Makes a test of each named scenario with two servers on one MariaDB database: `async fn(&Server, &Server)`.
+#[macro_export]
+macro_rules! on_two_servers {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mariadb() {
+                let server = $crate::Server::start($crate::Database::MariaDb).await;
+                let replica = server.replica().await;
+                super::$scenario(&server, &replica).await;
+            }
+        }
+    )+ };
+}
