@@ -162,15 +162,13 @@ pub struct ServerError {
 
 impl ServerError {
     fn read(operation: &'static str, status: &Status) -> Self {
-        let mut details = status.get_error_details();
+        let details = status.get_error_details();
         let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
         let violations = violations.into_iter().map(|given| Violation { field: given.field, message: given.description });
         let violations = violations.collect();
         let retry_delay = details.retry_info().and_then(|info| info.retry_delay);
-        let (reason, metadata) = match details.error_info.take() {
-            Some(info) => (Some(info.reason), info.metadata),
-            None => (None, HashMap::new()),
-        };
+        let reason = details.error_info().map(|info| info.reason.clone());
+        let metadata = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
         let message = status.message().to_owned();
         Self { operation, code: status.code(), reason, message, violations, metadata, retry_delay }
     }

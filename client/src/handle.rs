@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::errors::{Error, JobCancelled, JobFailed, Result};
 use crate::options::Dependency;
 use crate::payload::Payload;
-use crate::watch::{Watch, WatchEvent};
+use crate::watch::{JobEvent, Watch};
 
 /// A job that was stored, whose result reads as `T`.
 pub struct JobHandle<T = serde_json::Value> {
@@ -126,7 +126,7 @@ pub fn is_settled(state: pb::JobState) -> bool {
 async fn settled(mut events: Watch) -> Result<pb::JobResult> {
     let mut last = None;
     while let Some(event) = events.try_next().await? {
-        if let WatchEvent::Snapshot(job) = event.event {
+        if let JobEvent::Snapshot(job) = event.event {
             last = Some(job);
         }
     }

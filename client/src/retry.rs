@@ -14,6 +14,7 @@ pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
+    spent: Duration,
 }
 
 impl Backoff {
@@ -28,19 +29,27 @@ impl Backoff {
     }
 
     fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        Self { first, most, next: first, spent: Duration::ZERO }
     }
 
     /// The next wait; `chance` is drawn evenly from 0 to 1.
     pub(crate) fn next(&mut self, chance: f64) -> Duration {
         let wait = self.next;
         self.next = (wait * 2).min(self.most);
-        wait.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
+        let wait = wait.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0));
+        self.spent += wait;
+        wait
+    }
+
+    /// How long the waits since the last success are in all.
+    pub(crate) fn spent(&self) -> Duration {
+        self.spent
     }
 
     /// After a success: begins anew.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
+        self.spent = Duration::ZERO;
     }
 
     /// Waits for the next wait.

@@ -78,7 +78,8 @@ impl MariaDb {
 
     /// Makes a fresh database; answers its URL by the socket.
     pub fn database(&self) -> anyhow::Result<String> {
-        let name = format!("haulier_{}_{}", std::process::id(), self.databases.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("haulier_{}_{}", std::process::id(), self.databases.fetch_add(1, Ordering::Relaxed));
         self.run_sql(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))?;
         Ok(format!("{}?socket={}", self.url_tcp(&name), self.socket().display()))
     }
@@ -143,7 +144,11 @@ impl MariaDb {
         command.args(["-c", GUARD, "guard"]).arg(folder).arg(find(&["mariadbd", "mysqld"])?);
         command
             .args(["--no-defaults", "--innodb-flush-log-at-trx-commit=1", "--skip-log-bin"])
-            .args(["--innodb-buffer-pool-size=128M", "--innodb-print-all-deadlocks=1", "--max-connections=500"])
+            .args([
+                "--innodb-buffer-pool-size=128M",
+                "--innodb-print-all-deadlocks=1",
+                "--max-connections=500",
+            ])
             .args(["--max-allowed-packet=16M", "--bind-address=127.0.0.1", "--skip-name-resolve"])
             .args(["--innodb-log-file-size=64M", "--performance-schema=OFF", "--skip-networking=0"])
             .arg(format!("--port={}", self.port))
@@ -169,7 +174,8 @@ impl MariaDb {
             if UnixStream::connect(self.socket()).is_ok() && self.run_sql("SELECT 1").is_ok() {
                 return Ok(());
             }
-            let ended = self.running.as_mut().is_some_and(|running| matches!(running.guard.try_wait(), Ok(Some(_))));
+            let ended =
+                self.running.as_mut().is_some_and(|running| matches!(running.guard.try_wait(), Ok(Some(_))));
             if ended {
                 break;
             }
@@ -276,7 +282,9 @@ mod tests {
     #[test]
     fn a_server_survives_a_crash_with_its_data_and_ends_with_its_owner() {
         let mut server = MariaDb::start().expect("a server starts");
-        server.run_sql("CREATE DATABASE a; CREATE TABLE a.b (c INT); INSERT INTO a.b VALUES (7)").expect("statements run");
+        server
+            .run_sql("CREATE DATABASE a; CREATE TABLE a.b (c INT); INSERT INTO a.b VALUES (7)")
+            .expect("statements run");
         server.kill9().expect("a running server can be killed");
         server.restart().expect("a killed server starts again");
         assert_eq!(server.run_sql("SELECT c FROM a.b").expect("the table is there").trim(), "7");

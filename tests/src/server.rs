@@ -216,13 +216,8 @@ impl Server {
 /// What most tests do with a server.
 impl Server {
     /// Enqueues a job.
-    #[track_caller]
-    pub fn enqueue(
-        &self,
-        request: pb::EnqueueCommandRequest,
-    ) -> impl Future<Output = pb::EnqueueCommandResponse> + use<> {
-        let mut jobs = self.jobs();
-        async move { jobs.enqueue_command(request).await.expect("an enqueue is accepted").into_inner() }
+    pub async fn enqueue(&self, request: pb::EnqueueCommandRequest) -> pb::EnqueueCommandResponse {
+        self.jobs().enqueue_command(request).await.expect("an enqueue is accepted").into_inner()
     }
 
     /// Enqueues a job that must be refused.

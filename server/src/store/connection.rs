@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::fault::{Fault, Try};
 use super::value::Value;
 use super::{mysql, sqlite};
+use crate::clock;
 
 /// How long a borrower waits for a free connection.
 const LEND_TIME: Duration = Duration::from_secs(10);
@@ -330,7 +331,7 @@ impl Lent {
     /// Gives a connection back that is in no transaction and has no rows left to read.
     pub(crate) fn give_back(self) {
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push((self.connection, Instant::now()));
+        idle.push((self.connection, clock::instant()));
         drop(idle);
         drop(self.permit);
     }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `{p}` `{m}` `{a}` | table prefix, month, the attached file of a moved month |
 //! | `{key:n}` `{text}` `{blob}` `{id}` `{wide}` `{narrow}` `{index:name:columns}` `{only:sqlite}` | DDL |
-//! | `{for_update}` `{skip_locked}` `{force_pk}` `{delete t}` | locking and the index that it goes by |
+//! | `{for_update}` `{skip_locked}` `{force_pk}` `{by:key}` | locking and the index that it goes by |
 //! | `{insert_new}` `{upsert:key}` `{new:column}` `{old:column}` | what becomes of rows that exist |
 //! | `{now}` | the database's time |
 //! | `{rows:..}` `{or:..}` `{each:..}` | a part that is repeated for each row, joined by comma, OR or space |
@@ -43,8 +43,8 @@ pub(crate) struct Words {
     pub(crate) key: fn(&str) -> String,
     /// An index inside a table's DDL.
     pub(crate) index: fn(&str, &str) -> String,
-    /// The start of a delete from a table that is called `t` from then on.
-    pub(crate) delete: fn(&str) -> String,
+    /// The end of a delete of so many rows by their key.
+    pub(crate) by: fn(&str, usize) -> String,
     /// The start of what becomes of a row whose key exists.
     pub(crate) upsert: fn(&str) -> String,
     /// The value that such a row would have brought.
@@ -109,7 +109,7 @@ impl Setting<'_> {
             "insert_new" => text.push_str(words.insert_new),
             "now" => text.push_str(words.now),
             "key" => text.push_str(&(words.key)(rest)),
-            "delete" => text.push_str(&(words.delete)(&format!("{}{rest}", self.prefix))),
+            "by" => text.push_str(&(words.by)(rest, self.rows)),
             "upsert" => text.push_str(&(words.upsert)(rest)),
             "new" => text.push_str(&(words.new)(rest)),
             "old" => text.push_str(rest),
@@ -189,11 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_takes_the_index_hint_where_there_is_one() {
-        assert_eq!(
-            expand(Dialect::MySql, 1, "{delete job_lease}"),
-            "DELETE t FROM x_job_lease AS t FORCE INDEX (PRIMARY)"
-        );
-        assert_eq!(expand(Dialect::Sqlite, 1, "{delete job_lease}"), "DELETE FROM x_job_lease AS t");
+    fn a_delete_of_rows_goes_by_their_key() {
+        assert_eq!(expand(Dialect::MySql, 4, "{by:job_id}"), "ORDER BY job_id LIMIT 4");
+        assert_eq!(expand(Dialect::Sqlite, 4, "{by:job_id}"), "");
     }
 }

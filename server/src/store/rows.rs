@@ -408,7 +408,7 @@ pub(crate) fn route_key(route: &Route) -> String {
     }
     // A method is free text: a long one is told apart by its digest.
     let digest = crate::model::digest([key.as_bytes()]);
-    let cut = key.floor_char_boundary(ROUTE_KEY_BYTES_MAX - 40);
+    let cut = (0..=ROUTE_KEY_BYTES_MAX - 40).rev().find(|at| key.is_char_boundary(*at)).unwrap_or_default();
     format!("{} {}", &key[..cut], SessionId(digest))
 }
 

@@ -790,3 +790,24 @@ async fn a_closed_month_moves_to_its_file_and_stays_readable() {
     assert_eq!(bench.store.outcome(broken, Run(1)).await.unwrap().unwrap().ending, Ending::Failed);
     assert_eq!(bench.store.walk(&walk).await.unwrap(), [done, broken]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_database_is_used_again_and_keeps_what_was_accepted() {
+    let mut server = mariadb::MariaDb::start().unwrap();
+    let url = server.database().unwrap();
+    let mut bench = Bench::over(open_store(&url, OpenOptions::default()).await.unwrap(), None).await;
+    let job = bench.enqueue(|_| {}).await;
+    let asked = clock::instant();
+    let time = bench.store.now().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let passed = bench.store.now().await.unwrap().since(time);
+    assert!(passed >= Duration::from_millis(50) && passed <= asked.elapsed(), "{passed:?}");
+    server.kill9().unwrap();
+    assert!(matches!(bench.store.ping().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(bench.store.tick(ServerId(1), "a").await, Err(StoreError::Unavailable(_))));
+    server.restart().unwrap();
+    assert_eq!(bench.state(job).await, State::Queued);
+    let lease = bench.claim(1).await.remove(0).lease;
+    server.restart().unwrap();
+    assert_eq!(bench.finish(lease.fence, Ended::Completed).await, Finished::Stored(State::Completed));
+}

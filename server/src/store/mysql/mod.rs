@@ -34,7 +34,9 @@ pub(crate) const WORDS: Words = Words {
     now: "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)",
     key: |bytes| format!("VARBINARY({bytes})"),
     index: |name, columns| format!(", INDEX {name} ({columns})"),
-    delete: |table| format!("DELETE t FROM {table} AS t FORCE INDEX (PRIMARY)"),
+    // Without an order by the key MariaDB reads a small table whole, waits for rows that others lock, and deadlocks with
+    // them; hot tables are always small. An index hint does not help a DELETE, measured on 10.11.
+    by: |key, rows| format!("ORDER BY {key} LIMIT {rows}"),
     upsert: |_| "ON DUPLICATE KEY UPDATE".to_owned(),
     new: |column| format!("VALUES({column})"),
 };

@@ -1,3 +1,4 @@
 -- Forget cancel requests that were answered.
-{delete job_cancel}
-WHERE t.job_id IN ({rows:?})
+DELETE FROM {p}job_cancel
+WHERE job_id IN ({rows:?})
+{by:job_id}

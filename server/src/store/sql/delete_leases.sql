@@ -1,3 +1,4 @@
 -- Take back leases: the count must be that of the fences, or one was lost.
-{delete job_lease}
-WHERE {or:(t.job_id = ? AND t.epoch = ? AND t.nonce = ?)}
+DELETE FROM {p}job_lease
+WHERE {or:(job_id = ? AND epoch = ? AND nonce = ?)}
+{by:job_id}

@@ -1,3 +1,3 @@
 -- Forget the claim loops of a session.
-{delete claim_loop}
-WHERE t.session_id = ?
+DELETE FROM {p}claim_loop
+WHERE session_id = ?

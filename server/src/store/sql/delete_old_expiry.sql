@@ -1,3 +1,3 @@
 -- Forget the expiry of a job that is no more, among those that are due.
-{delete job_expire}
-WHERE t.expire_time <= ? AND t.job_id = ?
+DELETE FROM {p}job_expire
+WHERE expire_time <= ? AND job_id = ?

@@ -1,3 +1,4 @@
 -- Forget progress, status and checkpoint of ended jobs.
-{delete job_progress}
-WHERE t.job_id IN ({rows:?})
+DELETE FROM {p}job_progress
+WHERE job_id IN ({rows:?})
+{by:job_id}

@@ -1,3 +1,4 @@
 -- Take jobs out of the ready table: the count must be that of the keys and epochs, or another claim won.
-{delete job_ready}
-WHERE {or:(t.route_id = ? AND t.priority = ? AND t.ready_time = ? AND t.job_id = ? AND t.epoch = ?)}
+DELETE FROM {p}job_ready
+WHERE {or:(route_id = ? AND priority = ? AND ready_time = ? AND job_id = ? AND epoch = ?)}
+{by:route_id, priority, ready_time, job_id}

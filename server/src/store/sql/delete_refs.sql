@@ -1,3 +1,4 @@
 -- Give keys back, each only if its holder is still the one that was seen.
-{delete job_ref}
-WHERE {or:(t.ref_key = ? AND t.job_id = ?)}
+DELETE FROM {p}job_ref
+WHERE {or:(ref_key = ? AND job_id = ?)}
+{by:ref_key}

@@ -1,3 +1,3 @@
 -- Forget servers that are long gone.
-{delete server}
-WHERE t.beat_time < ?
+DELETE FROM {p}server
+WHERE beat_time < ?

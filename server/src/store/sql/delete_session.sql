@@ -1,3 +1,3 @@
 -- Forget a lost session.
-{delete session}
-WHERE t.session_id = ? AND t.state = ?
+DELETE FROM {p}session
+WHERE session_id = ? AND state = ?

@@ -36,7 +36,7 @@ pub(crate) const WORDS: Words = Words {
     now: "NULL",
     key: |_| "BLOB".to_owned(),
     index: |_, _| String::new(),
-    delete: |table| format!("DELETE FROM {table} AS t"),
+    by: |_, _| String::new(),
     upsert: |key| format!("ON CONFLICT ({key}) DO UPDATE SET"),
     new: |column| format!("excluded.{column}"),
 };

@@ -1,0 +1,124 @@
+use super::*;
+
+const BOUNDS: Bounds = Bounds {
+    payload_bytes_max: 3 << 20,
+    timeout_max: Duration::from_secs(30 * 86_400),
+    retry_limit_max: 1_000,
+};
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn load(text: &str, settings: Settings) -> Result<Config, ConfigError> {
+    let file = file(text);
+    Config::load(Flags { config: Some(file.path().to_owned()), settings }, |_| None)
+}
+
+#[test]
+fn without_any_setting_a_server_listens_on_this_machine_only() {
+    let config = Config::load(Flags::default(), |_| None).unwrap();
+    assert_eq!(config, Config::default());
+    assert!(config.validate(&BOUNDS).is_ok());
+    assert!(!config.is_exposed());
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let settings = Settings { listen: Some("127.0.0.1:1".into()), ..Settings::default() };
+    let config = load("listen = \"127.0.0.1:2\"\ntimeout = \"5m\"\nlog_format = \"json\"", settings).unwrap();
+    assert_eq!(config.listen.port(), 1);
+    assert_eq!(config.timeout, Some(Duration::from_secs(300)));
+    assert_eq!(config.log_format, LogFormat::Json);
+}
+
+#[test]
+fn a_key_that_is_no_setting_is_told_with_its_line_and_without_secrets() {
+    let text = "database_url = \"mysql://a:secret@b/c\"\nlisen = \"127.0.0.1:1\"";
+    let error = load(text, Settings::default()).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("lisen"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn database_url_of_the_environment_counts_when_nothing_else_says_which() {
+    let variable = |name: &str| (name == "DATABASE_URL").then(|| "mysql://root@h/d".to_owned());
+    let url = |flags| Config::load(flags, variable).unwrap().database_url.0;
+    assert_eq!(url(Flags::default()), "mysql://root@h/d");
+    let settings = Settings { database_url: Some("sqlite:x.db".into()), ..Settings::default() };
+    assert_eq!(url(Flags { config: None, settings }), "sqlite:x.db");
+}
+
+#[test]
+fn a_database_url_may_come_from_a_file() {
+    let secret = file("mysql://a:b@c/d\n");
+    let settings = Settings { database_url_file: Some(secret.path().to_owned()), ..Settings::default() };
+    let config = load("database_url = \"sqlite:other.db\"", settings.clone()).unwrap();
+    assert_eq!(config.database_url.0, "mysql://a:b@c/d");
+    let both = Settings { database_url: Some("sqlite:x".into()), ..settings };
+    assert!(load("", both).unwrap_err().to_string().contains("set one of them"));
+}
+
+#[test]
+fn a_database_that_is_not_spoken_is_told_by_name() {
+    let settings = Settings { database_url: Some("postgres://u:p@h/d".into()), ..Settings::default() };
+    let error = load("", settings).unwrap_err().to_string();
+    assert!(
+        error.contains("database_url") && error.contains("mysql://") && !error.contains("u:p"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_database_url_is_shown_without_its_password() {
+    let url = DatabaseUrl("mysql://root:p@ss@db:3306/jobs?password=x".into());
+    assert_eq!(format!("{url} {url:?}"), "mysql://root@db:3306/jobs mysql://root@db:3306/jobs");
+    assert_eq!(DatabaseUrl("sqlite:a.db".into()).to_string(), "sqlite:a.db");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_insecure() {
+    for address in ["0.0.0.0:4285", "192.168.1.1:1", "[::]:4285", "[::ffff:10.0.0.1]:1"] {
+        let config = Config { listen: address.parse().unwrap(), ..Config::default() };
+        let error = config.validate(&BOUNDS).unwrap_err().to_string();
+        assert!(error.contains("listen") && error.contains("--insecure"), "{error}");
+        assert!(Config { insecure: true, ..config }.validate(&BOUNDS).is_ok());
+    }
+    for address in ["127.0.0.1:0", "127.1.2.3:1", "[::1]:4285", "[::ffff:127.0.0.1]:1"] {
+        let config = Config { listen: address.parse().unwrap(), ..Config::default() };
+        assert!(config.validate(&BOUNDS).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn a_setting_at_its_limit_passes_and_one_above_is_named() {
+    let base = Config::default;
+    let cases: [(&str, Config, Config); 4] = [
+        (
+            "payload_limit",
+            Config { payload_bytes_max: Some(3 << 20), ..base() },
+            Config { payload_bytes_max: Some((3 << 20) + 1), ..base() },
+        ),
+        (
+            "timeout",
+            Config { timeout: Some(BOUNDS.timeout_max), ..base() },
+            Config { timeout: Some(BOUNDS.timeout_max + Duration::from_millis(1)), ..base() },
+        ),
+        (
+            "retry_limit",
+            Config { retry_limit: Some(1_000), ..base() },
+            Config { retry_limit: Some(1_001), ..base() },
+        ),
+        (
+            "table_prefix",
+            Config { table_prefix: "x".repeat(32), ..base() },
+            Config { table_prefix: "x".repeat(33), ..base() },
+        ),
+    ];
+    for (key, at, above) in cases {
+        assert!(at.validate(&BOUNDS).is_ok(), "{key}");
+        assert!(above.validate(&BOUNDS).unwrap_err().to_string().starts_with(key), "{key}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Services of the contract that are not built yet: registered, so that reflection and callers see them, and every method
+//! answers UNIMPLEMENTED with a sentence.
+
+use futures::stream::Empty;
+use haulier_proto::v1 as pb;
+use haulier_proto::v1::admin_service_server::AdminService;
+use haulier_proto::v1::lock_service_server::LockService;
+use haulier_proto::v1::queue_service_server::QueueService;
+use haulier_proto::v1::recurring_task_service_server::RecurringTaskService;
+use tonic::{Request, Response, Status};
+
+use super::status::not_built;
+
+/// Stands for each of these services.
+#[derive(Clone, Copy)]
+pub(crate) struct NotBuilt;
+
+macro_rules! not_built {
+    ($service:ident { $($method:ident($request:ident) -> $response:ty, $name:literal;)* } $($stream:item)*) => {
+        #[tonic::async_trait]
+        impl $service for NotBuilt {
+            $($stream)*
+            $(
+                async fn $method(&self, _: Request<pb::$request>) -> Result<Response<$response>, Status> {
+                    Err(not_built(concat!(stringify!($service), ".", $name)))
+                }
+            )*
+        }
+    };
+}
+
+not_built!(RecurringTaskService {
+    put_recurring_task(PutRecurringTaskRequest) -> pb::PutRecurringTaskResponse, "PutRecurringTask";
+    get_recurring_task(GetRecurringTaskRequest) -> pb::GetRecurringTaskResponse, "GetRecurringTask";
+    list_recurring_tasks(ListRecurringTasksRequest) -> pb::ListRecurringTasksResponse, "ListRecurringTasks";
+    delete_recurring_task(DeleteRecurringTaskRequest) -> pb::DeleteRecurringTaskResponse, "DeleteRecurringTask";
+    pause_recurring_task(PauseRecurringTaskRequest) -> pb::PauseRecurringTaskResponse, "PauseRecurringTask";
+    resume_recurring_task(ResumeRecurringTaskRequest) -> pb::ResumeRecurringTaskResponse, "ResumeRecurringTask";
+    trigger_recurring_task(TriggerRecurringTaskRequest) -> pb::TriggerRecurringTaskResponse, "TriggerRecurringTask";
+    preview_schedule(PreviewScheduleRequest) -> pb::PreviewScheduleResponse, "PreviewSchedule";
+});
+
+not_built!(QueueService {
+    get_queue(GetQueueRequest) -> pb::GetQueueResponse, "GetQueue";
+    list_queues(ListQueuesRequest) -> pb::ListQueuesResponse, "ListQueues";
+    pause_queue(PauseQueueRequest) -> pb::PauseQueueResponse, "PauseQueue";
+    resume_queue(ResumeQueueRequest) -> pb::ResumeQueueResponse, "ResumeQueue";
+    update_queue(UpdateQueueRequest) -> pb::UpdateQueueResponse, "UpdateQueue";
+});
+
+not_built!(LockService {
+    acquire_lock(AcquireLockRequest) -> pb::AcquireLockResponse, "AcquireLock";
+    renew_lock(RenewLockRequest) -> pb::RenewLockResponse, "RenewLock";
+    release_lock(ReleaseLockRequest) -> pb::ReleaseLockResponse, "ReleaseLock";
+    list_locks(ListLocksRequest) -> pb::ListLocksResponse, "ListLocks";
+    break_lock(BreakLockRequest) -> pb::BreakLockResponse, "BreakLock";
+});
+
+not_built!(AdminService {
+    get_overview(GetOverviewRequest) -> pb::GetOverviewResponse, "GetOverview";
+    list_commands(ListCommandsRequest) -> pb::ListCommandsResponse, "ListCommands";
+    list_servers(ListServersRequest) -> pb::ListServersResponse, "ListServers";
+    list_history_months(ListHistoryMonthsRequest) -> pb::ListHistoryMonthsResponse, "ListHistoryMonths";
+    export_history_month(ExportHistoryMonthRequest) -> Self::ExportHistoryMonthStream, "ExportHistoryMonth";
+    drop_history_month(DropHistoryMonthRequest) -> pb::DropHistoryMonthResponse, "DropHistoryMonth";
+} type ExportHistoryMonthStream = Empty<Result<pb::ExportHistoryMonthResponse, Status>>;);

@@ -1,0 +1,35 @@
+//! The system from outside: the real server on SQLite and on MariaDB, spoken to over its port.
+//!
+//! One binary, a module a subject. Every scenario has a server process and a database of its own.
+
+#![expect(clippy::unwrap_used, reason = "what a test takes for granted fails it, at its line")]
+#![expect(clippy::print_stdout, reason = "figures are printed, and only asserted with generous margins")]
+
+#[path = "system/bad_input.rs"]
+mod bad_input;
+#[path = "system/cancel.rs"]
+mod cancel;
+#[path = "system/claim.rs"]
+mod claim;
+#[path = "system/enqueue.rs"]
+mod enqueue;
+#[path = "system/many.rs"]
+mod many;
+#[path = "system/read.rs"]
+mod read;
+#[path = "system/report.rs"]
+mod report;
+#[path = "system/requeue.rs"]
+mod requeue;
+#[path = "system/session.rs"]
+mod session;
+#[path = "system/timeout.rs"]
+mod timeout;
+#[path = "system/unimplemented.rs"]
+mod unimplemented;
+#[path = "system/watch.rs"]
+mod watch;
+#[path = "system/watch_jobs.rs"]
+mod watch_jobs;
+#[path = "system/wire.rs"]
+mod wire;
