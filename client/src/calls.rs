@@ -364,7 +364,8 @@ impl ListLogs {
     pub fn pages(self) -> Pages<pb::LogLine> {
         let Self { client, request } = self;
         Pages::new(move |page_token| {
-            let (client, request) = (client.clone(), pb::ListJobLogsRequest { page_token, ..request.clone() });
+            let (client, request) =
+                (client.clone(), pb::ListJobLogsRequest { page_token, ..request.clone() });
             Box::pin(async move {
                 let list = async |mut jobs: Jobs, request| jobs.list_job_logs(request).await;
                 let answer = client.call("ListJobLogs", Repeat::Safe, request, list).await?;
@@ -386,7 +387,11 @@ pub(crate) fn attempt_pages(client: Client, job_id: i64) -> Pages<pb::JobAttempt
     })
 }
 
-pub(crate) fn delivery_pages(client: Client, job_id: i64, states: Vec<pb::DeliveryState>) -> Pages<pb::Delivery> {
+pub(crate) fn delivery_pages(
+    client: Client,
+    job_id: i64,
+    states: Vec<pb::DeliveryState>,
+) -> Pages<pb::Delivery> {
     let states: Vec<i32> = states.into_iter().map(i32::from).collect();
     Pages::new(move |page_token| {
         let (client, states) = (client.clone(), states.clone());

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::calls::{
-    CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs, attempt_pages, delivery_pages,
+    CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs, attempt_pages,
+    delivery_pages,
 };
 use crate::command::{Command, command_name};
 use crate::connect::{Connector, DEFAULT_ADDRESS, MESSAGE_BYTES_MAX, TlsSettings, Transport};
@@ -54,7 +55,12 @@ impl Client {
 
     /// Settings for a client of the server at an address.
     pub fn builder(address: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { address: address.into(), key: None, tls: TlsSettings::default(), deadline: DEFAULT_DEADLINE }
+        ClientBuilder {
+            address: address.into(),
+            key: None,
+            tls: TlsSettings::default(),
+            deadline: DEFAULT_DEADLINE,
+        }
     }
 
     /// Stores a job that runs a command. Await the builder to send it.
@@ -63,12 +69,20 @@ impl Client {
     }
 
     /// As [`Self::enqueue`], for a command known by its name only; its result reads as any JSON value.
-    pub fn enqueue_named<A: Serialize>(&self, command: impl Into<String>, args: A) -> Enqueue<serde_json::Value> {
+    pub fn enqueue_named<A: Serialize>(
+        &self,
+        command: impl Into<String>,
+        args: A,
+    ) -> Enqueue<serde_json::Value> {
         Enqueue::new(self.clone(), command.into(), Payload::json(&args))
     }
 
     /// As [`Self::enqueue_named`], with a payload as it is: JSON text or raw bytes.
-    pub fn enqueue_payload(&self, command: impl Into<String>, request: Payload) -> Enqueue<serde_json::Value> {
+    pub fn enqueue_payload(
+        &self,
+        command: impl Into<String>,
+        request: Payload,
+    ) -> Enqueue<serde_json::Value> {
         Enqueue::new(self.clone(), command.into(), Ok(request))
     }
 
@@ -102,7 +116,11 @@ impl Client {
         endpoint: pb::api_call::Endpoint,
         request: Result<Payload>,
     ) -> EnqueueApi {
-        EnqueueApi::new(self.clone(), pb::ApiCall { target: target.into(), endpoint: Some(endpoint) }, request)
+        EnqueueApi::new(
+            self.clone(),
+            pb::ApiCall { target: target.into(), endpoint: Some(endpoint) },
+            request,
+        )
     }
 
     /// Stores several jobs in one transaction, all or none.
@@ -179,14 +197,18 @@ impl Client {
     pub async fn explain(&self, job: impl Into<JobKey>) -> Result<pb::ExplainJobResponse> {
         let target = Some(job.into().into_explain());
         let request = pb::ExplainJobRequest { target };
-        self.call("ExplainJob", Repeat::Safe, request, async |mut jobs, request| jobs.explain_job(request).await).await
+        self.call("ExplainJob", Repeat::Safe, request, async |mut jobs, request| {
+            jobs.explain_job(request).await
+        })
+        .await
     }
 
     /// Counts the jobs of a batch by state.
     pub async fn get_batch(&self, batch_id: impl Into<String>) -> Result<pb::Batch> {
         let request = pb::GetBatchRequest { batch_id: batch_id.into() };
-        let answer =
-            self.call("GetBatch", Repeat::Safe, request, async |mut jobs, request| jobs.get_batch(request).await).await?;
+        let answer = self
+            .call("GetBatch", Repeat::Safe, request, async |mut jobs, request| jobs.get_batch(request).await)
+            .await?;
         Ok(answer.batch.unwrap_or_default())
     }
 
@@ -198,7 +220,8 @@ impl Client {
     /// Sends a notification once more, delivered or given up.
     pub async fn replay_delivery(&self, delivery_id: i64) -> Result<pb::Delivery> {
         let request = pb::ReplayDeliveryRequest { delivery_id };
-        let replay = async |mut jobs: JobServiceClient<Transport>, request| jobs.replay_delivery(request).await;
+        let replay =
+            async |mut jobs: JobServiceClient<Transport>, request| jobs.replay_delivery(request).await;
         let answer = self.call("ReplayDelivery", Repeat::Unsafe, request, replay).await?;
         Ok(answer.delivery.unwrap_or_default())
     }
@@ -240,7 +263,13 @@ impl Client {
     }
 
     /// Makes a call with retries within the client's deadline.
-    pub(crate) async fn call<Q, T, F>(&self, operation: &'static str, repeat: Repeat, request: Q, call: F) -> Result<T>
+    pub(crate) async fn call<Q, T, F>(
+        &self,
+        operation: &'static str,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T>
     where
         Q: Clone,
         F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
@@ -326,7 +355,11 @@ impl ClientBuilder {
 
     /// Certificate and key of this client, as PEM, for a server that asks for one.
     #[must_use]
-    pub fn client_certificate(mut self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+    pub fn client_certificate(
+        mut self,
+        certificate_pem: impl Into<Vec<u8>>,
+        key_pem: impl Into<Vec<u8>>,
+    ) -> Self {
         self.tls.identity = Some((certificate_pem.into(), key_pem.into()));
         self
     }
@@ -370,7 +403,10 @@ impl ClientBuilder {
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("address", &self.address).field("deadline", &self.deadline).finish()
+        f.debug_struct("ClientBuilder")
+            .field("address", &self.address)
+            .field("deadline", &self.deadline)
+            .finish()
     }
 }
 
@@ -380,6 +416,7 @@ fn env_text(name: &str) -> Option<String> {
 
 fn read_key(path: &str) -> Result<String> {
     let read = std::fs::read_to_string(path);
-    let key = read.map_err(|error| Error::config(format!("HAULIER_API_KEY_FILE={path}"), error.to_string()))?;
+    let key =
+        read.map_err(|error| Error::config(format!("HAULIER_API_KEY_FILE={path}"), error.to_string()))?;
     Ok(key.trim().to_owned())
 }

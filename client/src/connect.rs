@@ -75,7 +75,9 @@ impl Connector {
     pub(crate) fn new(address: &str, key: Option<&str>, tls: &TlsSettings) -> Result<Self> {
         let address = with_scheme(address);
         let credentials = key.map(Credentials::bearer).transpose()?.unwrap_or_default();
-        let refused = |error: tonic::transport::Error| Error::config(format!("the address {address}"), describe(&error));
+        let refused = |error: tonic::transport::Error| {
+            Error::config(format!("the address {address}"), describe(&error))
+        };
         let mut endpoint = Endpoint::from_shared(address.clone())
             .and_then(|endpoint| endpoint.user_agent(crate::SDK))
             .map_err(refused)?

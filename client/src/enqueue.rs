@@ -348,7 +348,9 @@ impl<T: DeserializeOwned + Send + 'static> Run<T> {
         match answer.state() {
             pb::JobState::Executed | pb::JobState::Completed => Payload::from(answer.result).read(),
             pb::JobState::Failed => Err(failure(&answer.ref_id, 1, answer.error)),
-            pb::JobState::Cancelled => Err(crate::handle::cancellation(&answer.ref_id, Default::default(), "")),
+            pb::JobState::Cancelled => {
+                Err(crate::handle::cancellation(&answer.ref_id, Default::default(), ""))
+            }
             _ => Err(Error::WaitOver { what: format!("run {}", answer.ref_id), waited }),
         }
     }

@@ -113,7 +113,9 @@ impl Error {
     /// The job that has the ref id already, when the reason is `REF_ID_TAKEN`.
     pub fn existing_job_id(&self) -> Option<i64> {
         let error = self.server()?;
-        (error.reason.as_deref() == Some("REF_ID_TAKEN")).then(|| error.metadata.get("job_id")?.parse().ok()).flatten()
+        (error.reason.as_deref() == Some("REF_ID_TAKEN"))
+            .then(|| error.metadata.get("job_id")?.parse().ok())
+            .flatten()
     }
 
     /// The failure of the job, if that is what this error says.
@@ -164,7 +166,8 @@ impl ServerError {
     fn read(operation: &'static str, status: &Status) -> Self {
         let details = status.get_error_details();
         let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
-        let violations = violations.into_iter().map(|given| Violation { field: given.field, message: given.description });
+        let violations =
+            violations.into_iter().map(|given| Violation { field: given.field, message: given.description });
         let violations = violations.collect();
         let retry_delay = details.retry_info().and_then(|info| info.retry_delay);
         let reason = details.error_info().map(|info| info.reason.clone());
@@ -310,11 +313,21 @@ impl HandlerError {
     }
 
     pub(crate) fn unreadable_request(why: String) -> Self {
-        Self { verdict: Verdict::UnreadableRequest, code: "UnreadableRequest".into(), message: why, stack: String::new() }
+        Self {
+            verdict: Verdict::UnreadableRequest,
+            code: "UnreadableRequest".into(),
+            message: why,
+            stack: String::new(),
+        }
     }
 
     pub(crate) fn unstorable_result(why: String) -> Self {
-        Self { verdict: Verdict::UnstorableResult, code: "UnstorableResult".into(), message: why, stack: String::new() }
+        Self {
+            verdict: Verdict::UnstorableResult,
+            code: "UnstorableResult".into(),
+            message: why,
+            stack: String::new(),
+        }
     }
 
     fn from_parts(verdict: Verdict, code: String, error: &(dyn StdError + 'static)) -> Self {
@@ -385,7 +398,12 @@ pub struct Cancelled;
 
 impl From<Cancelled> for HandlerError {
     fn from(Cancelled: Cancelled) -> Self {
-        Self { verdict: Verdict::Cancelled, code: "Cancelled".into(), message: "cancelled".into(), stack: String::new() }
+        Self {
+            verdict: Verdict::Cancelled,
+            code: "Cancelled".into(),
+            message: "cancelled".into(),
+            stack: String::new(),
+        }
     }
 }
 
@@ -420,8 +438,12 @@ mod tests {
     #[test]
     fn a_handler_says_what_must_not_be_retried_and_when_to_try_again() {
         let error = HandlerError::from(NonRetryable("no such customer"));
-        assert_eq!((error.verdict(), error.code(), error.message()), (Verdict::Never, "Error", "no such customer"));
-        let error = HandlerError::from(RetryAfter(Duration::from_secs(9), MailError(std::io::Error::other("x"))));
+        assert_eq!(
+            (error.verdict(), error.code(), error.message()),
+            (Verdict::Never, "Error", "no such customer")
+        );
+        let error =
+            HandlerError::from(RetryAfter(Duration::from_secs(9), MailError(std::io::Error::other("x"))));
         assert_eq!((error.verdict(), error.code()), (Verdict::After(Duration::from_secs(9)), "MailError"));
         assert!(HandlerError::from(Cancelled).is_cancelled());
     }
@@ -440,6 +462,10 @@ mod tests {
         assert_eq!(error.existing_job_id(), Some(42));
         assert_eq!(error.violations()[0].field, "options.ref_id");
         assert_eq!(error.server().unwrap().retry_delay, Some(Duration::from_millis(70)));
-        assert!(error.to_string().starts_with("EnqueueCommand failed with AlreadyExists (REF_ID_TAKEN): the ref id"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("EnqueueCommand failed with AlreadyExists (REF_ID_TAKEN): the ref id")
+        );
     }
 }

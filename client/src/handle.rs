@@ -99,7 +99,10 @@ impl<T: DeserializeOwned> JobHandle<T> {
 
 impl<T> fmt::Debug for JobHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobHandle").field("id", &self.id()).field("ref_id", &self.ref_id()).finish_non_exhaustive()
+        f.debug_struct("JobHandle")
+            .field("id", &self.id())
+            .field("ref_id", &self.ref_id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +134,8 @@ async fn settled(mut events: Watch) -> Result<pb::JobResult> {
         }
     }
     // The stream ends well only after a snapshot that shows the outcome.
-    last.map(|job| *job).ok_or_else(|| Error::from_status("WatchJob", &tonic::Status::internal("ended without an outcome")))
+    last.map(|job| *job)
+        .ok_or_else(|| Error::from_status("WatchJob", &tonic::Status::internal("ended without an outcome")))
 }
 
 /// The result of a job that has ended, or why there is none.
@@ -146,7 +150,9 @@ pub fn result_of(job: pb::JobResult) -> Result<Payload> {
             Err(cancellation(&name, failed.cancel_reason(), &failed.cancel_message))
         }
         Some(Record::Failed(failed)) => Err(failure(&name, attempts, failed.error)),
-        Some(Record::Queued(_)) | None => Err(Error::WaitOver { what: format!("job {name}"), waited: Duration::ZERO }),
+        Some(Record::Queued(_)) | None => {
+            Err(Error::WaitOver { what: format!("job {name}"), waited: Duration::ZERO })
+        }
     }
 }
 
@@ -172,8 +178,12 @@ mod tests {
 
     #[test]
     fn a_completed_job_gives_its_result() {
-        let completed = pb::CompletedJob { result: Payload::json(&[1, 2]).unwrap().into(), ..Default::default() };
-        assert_eq!(result_of(ended(Record::Completed(completed))).unwrap().read::<Vec<i32>>().unwrap(), [1, 2]);
+        let completed =
+            pb::CompletedJob { result: Payload::json(&[1, 2]).unwrap().into(), ..Default::default() };
+        assert_eq!(
+            result_of(ended(Record::Completed(completed))).unwrap().read::<Vec<i32>>().unwrap(),
+            [1, 2]
+        );
     }
 
     #[test]
@@ -187,7 +197,10 @@ mod tests {
         let failed = pb::FailedJob { error: Some(error), ..Default::default() };
         let error = result_of(ended(Record::Failed(failed))).unwrap_err();
         let failed = error.job_failed().unwrap();
-        assert_eq!((failed.code.as_str(), failed.message.as_str(), failed.attempts), ("MailError", "no route", 3));
+        assert_eq!(
+            (failed.code.as_str(), failed.message.as_str(), failed.attempts),
+            ("MailError", "no route", 3)
+        );
         assert_eq!(failed.reason, pb::FailureReason::Abandoned);
     }
 
@@ -200,7 +213,10 @@ mod tests {
             ..Default::default()
         };
         let error = result_of(ended(Record::Failed(failed))).unwrap_err();
-        assert!(matches!(&error, Error::JobCancelled(it) if it.reason == pb::CancelReason::Parent), "{error}");
+        assert!(
+            matches!(&error, Error::JobCancelled(it) if it.reason == pb::CancelReason::Parent),
+            "{error}"
+        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Ended {
     Panicked(String),
     /// It did not stop in time, or the runtime that ran it went away.
     Dropped,
+    /// It never ran here, for this reason.
+    NotRun(&'static str),
 }
 
 /// The outcome to report. None: there is nothing to say any more, since the lease is lost.
@@ -38,10 +40,13 @@ pub(crate) fn decide(ended: Ended, stop: Option<&Stop>) -> Option<Outcome> {
         return None;
     }
     Some(match ended {
-        Ended::Value(result, enqueue) => Outcome::Complete(pb::CompleteOutcome { result: result.into(), enqueue }),
+        Ended::Value(result, enqueue) => {
+            Outcome::Complete(pb::CompleteOutcome { result: result.into(), enqueue })
+        }
         Ended::Error(error) if error.is_cancelled() => obeyed(stop, "the handler stopped"),
         Ended::Error(error) => failed(&error),
         Ended::Panicked(message) => fail("Panic", format!("the handler panicked: {message}")),
+        Ended::NotRun(why) => release(why),
         Ended::Dropped => match stop {
             Some(_) => obeyed(stop, "the handler did not stop in time and was dropped"),
             None => release("the runtime of the handler went away"),
@@ -99,7 +104,7 @@ fn timed_out(how: &str) -> Outcome {
 }
 
 /// The job goes back without having spent the attempt.
-pub(crate) fn release(reason: &str) -> Outcome {
+fn release(reason: &str) -> Outcome {
     Outcome::Release(pb::ReleaseOutcome { reason: cut(reason.to_owned(), REASON_BYTES_MAX) })
 }
 
@@ -109,7 +114,9 @@ fn cancelled(reason: &str) -> Outcome {
 
 /// In place of an outcome that no message can carry.
 pub(crate) fn too_large(bytes: usize) -> Outcome {
-    unstorable(format!("the result has {bytes} bytes, more than a message can carry: store it elsewhere and give back where"))
+    unstorable(format!(
+        "the result has {bytes} bytes, more than a message can carry: store it elsewhere and give back where"
+    ))
 }
 
 fn unstorable(why: String) -> Outcome {
@@ -123,8 +130,15 @@ pub(crate) fn after_refusal(refused: Outcome, refusals: u8, field: &str, why: &s
     }
     Some(match refused {
         Outcome::Complete(_) if field.contains(".enqueue") => {
-            let mut fail = pb::FailOutcome { retryable: Some(false), code: "EnqueueRefused".into(), ..Default::default() };
-            fail.message = cut(format!("the jobs to store with the result were refused: {field}: {why}"), MESSAGE_BYTES_MAX);
+            let mut fail = pb::FailOutcome {
+                retryable: Some(false),
+                code: "EnqueueRefused".into(),
+                ..Default::default()
+            };
+            fail.message = cut(
+                format!("the jobs to store with the result were refused: {field}: {why}"),
+                MESSAGE_BYTES_MAX,
+            );
             Outcome::Fail(fail)
         }
         Outcome::Complete(_) => unstorable(format!("the result was refused: {field}: {why}")),
@@ -172,7 +186,9 @@ mod tests {
 
     #[test]
     fn a_handler_that_obeys_ends_as_the_reason_says() {
-        assert!(matches!(after(StopReason::Client, obeys()), Some(Outcome::Cancelled(it)) if it.reason == "because"));
+        assert!(
+            matches!(after(StopReason::Client, obeys()), Some(Outcome::Cancelled(it)) if it.reason == "because")
+        );
         assert!(matches!(after(StopReason::Drain, obeys()), Some(Outcome::Release(_))));
         assert!(matches!(after(StopReason::LeaseInDoubt, obeys()), Some(Outcome::Release(_))));
         let Some(Outcome::Fail(fail)) = after(StopReason::Timeout, obeys()) else { panic!("not a failure") };
@@ -194,7 +210,9 @@ mod tests {
             assert!(matches!(after(reason, breaks()), Some(Outcome::Fail(_))), "{reason:?}");
         }
         let panicked = decide(Ended::Panicked("index out of bounds".into()), None);
-        assert!(matches!(panicked, Some(Outcome::Fail(fail)) if fail.message.contains("index out of bounds")));
+        assert!(
+            matches!(panicked, Some(Outcome::Fail(fail)) if fail.message.contains("index out of bounds"))
+        );
     }
 
     #[test]
@@ -227,7 +245,8 @@ mod tests {
     #[test]
     fn a_refused_outcome_becomes_a_failure_then_a_bare_one_then_nothing() {
         let result = decide(value(), None).unwrap();
-        let Some(Outcome::Fail(first)) = after_refusal(result, 0, "outcomes[0].complete.result", "too large") else {
+        let Some(Outcome::Fail(first)) = after_refusal(result, 0, "outcomes[0].complete.result", "too large")
+        else {
             panic!("not a failure")
         };
         assert_eq!((first.reason(), first.retryable), (pb::FailureReason::UnstorableResult, Some(false)));

@@ -35,7 +35,9 @@ enum Next<T> {
 }
 
 impl<T> Pages<T> {
-    pub(crate) fn new(fetch: impl FnMut(String) -> BoxFuture<'static, Result<Page<T>>> + Send + 'static) -> Self {
+    pub(crate) fn new(
+        fetch: impl FnMut(String) -> BoxFuture<'static, Result<Page<T>>> + Send + 'static,
+    ) -> Self {
         Self { fetch: Box::new(fetch), read: VecDeque::new(), next: Next::Token(String::new()) }
     }
 

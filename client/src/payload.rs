@@ -22,7 +22,8 @@ impl Payload {
 
     /// A value written as JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
-        let text = serde_json::to_string(value).map_err(|source| Error::Encode { what: "a payload", source })?;
+        let text =
+            serde_json::to_string(value).map_err(|source| Error::Encode { what: "a payload", source })?;
         Ok(Self::json_text(text))
     }
 
@@ -45,8 +46,12 @@ impl Payload {
         let read = match self.kind() {
             None => serde_json::from_str("null"),
             Some(Kind::Json(text)) => serde_json::from_str(text),
-            Some(Kind::Data(_)) => return Err(undecodable::<T>("it holds raw bytes, not JSON; read them with as_bytes")),
-            Some(Kind::Value(_)) => return Err(undecodable::<T>("it holds a protobuf value, which servers never send")),
+            Some(Kind::Data(_)) => {
+                return Err(undecodable::<T>("it holds raw bytes, not JSON; read them with as_bytes"));
+            }
+            Some(Kind::Value(_)) => {
+                return Err(undecodable::<T>("it holds a protobuf value, which servers never send"));
+            }
         };
         read.map_err(|error| undecodable::<T>(&error.to_string()))
     }

@@ -96,6 +96,8 @@ pub(crate) struct ReportState {
     /// Leases with something to send, in the order in which they get their turn.
     waiting: VecDeque<LeaseKey>,
     is_closing: bool,
+    /// For the test kit: a checkpoint counts as stored when it is told.
+    stores_checkpoints_at_once: bool,
 }
 
 #[derive(Debug)]
@@ -150,7 +152,13 @@ impl ReportState {
             next_key: 0,
             waiting: VecDeque::new(),
             is_closing: false,
+            stores_checkpoints_at_once: false,
         }
+    }
+
+    /// For the test kit, where no server answers.
+    pub(crate) fn store_checkpoints_at_once(&mut self) {
+        self.stores_checkpoints_at_once = true;
     }
 
     // The session.
@@ -204,6 +212,10 @@ impl ReportState {
         self.is_closing = true;
     }
 
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
     // Claims.
 
     /// A claim is about to be sent.
@@ -244,7 +256,8 @@ impl ReportState {
     /// How many jobs may be asked for with so many free slots.
     pub(crate) fn claimable(&self, free_slots: usize) -> usize {
         let unacknowledged = self.leases.values().filter_map(|lease| lease.outcome());
-        let (count, bytes) = unacknowledged.fold((0, 0), |(count, bytes), next| (count + 1, bytes + next.bytes()));
+        let (count, bytes) =
+            unacknowledged.fold((0, 0), |(count, bytes), next| (count + 1, bytes + next.bytes()));
         if bytes > OUTCOME_BYTES_MAX { 0 } else { free_slots.min(OUTCOMES_MAX.saturating_sub(count)) }
     }
 
@@ -279,7 +292,11 @@ impl ReportState {
     }
 
     pub(crate) fn checkpoint_state(&self, key: LeaseKey, sequence: i64) -> CheckpointState {
-        self.leases.get(&key).map_or(CheckpointState::LeaseLost, |lease| lease.checkpoint_state(sequence))
+        match self.leases.get(&key) {
+            Some(_) if self.stores_checkpoints_at_once => CheckpointState::Stored,
+            Some(lease) => lease.checkpoint_state(sequence),
+            None => CheckpointState::LeaseLost,
+        }
     }
 
     /// The attempt has ended.
@@ -377,7 +394,8 @@ impl ReportState {
         let Some(stream) = &mut self.stream else { return room.message };
         room.credit = stream.credit;
         room.is_credit_whole = self.session.as_ref().is_some_and(|session| stream.credit >= session.credit);
-        room.outcomes_left = OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_is_sent()).count();
+        room.outcomes_left =
+            OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_is_sent()).count();
         room.outcomes_first = stream.outcomes_first;
         let mut later = VecDeque::new();
         while let Some(key) = self.waiting.pop_front() {

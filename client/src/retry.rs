@@ -74,7 +74,9 @@ pub(crate) fn worth_retrying(status: &Status, repeat: Repeat) -> Option<Option<D
     let reason = details.error_info().map(|info| info.reason.as_str());
     let was_broken = is_broken_transport(status);
     match status.code() {
-        Code::Unavailable => (!was_broken || repeat == Repeat::Safe || is_connect_error(status)).then_some(asked),
+        Code::Unavailable => {
+            (!was_broken || repeat == Repeat::Safe || is_connect_error(status)).then_some(asked)
+        }
         // A number that only shrinks when somebody acts is not worth waiting for, unless the server says so.
         Code::ResourceExhausted if reason == Some("LIMIT_REACHED") => asked.map(Some),
         Code::ResourceExhausted => Some(asked),
@@ -99,7 +101,12 @@ fn is_connect_error(status: &Status) -> bool {
 }
 
 /// Calls until it works, the error is not worth another try, or the deadline is over. `call` gets the time that is left.
-pub(crate) async fn call<T, F, Fut>(operation: &'static str, deadline: Duration, repeat: Repeat, mut call: F) -> Result<T>
+pub(crate) async fn call<T, F, Fut>(
+    operation: &'static str,
+    deadline: Duration,
+    repeat: Repeat,
+    mut call: F,
+) -> Result<T>
 where
     F: FnMut(Duration) -> Fut,
     Fut: Future<Output = Result<tonic::Response<T>, Status>>,
@@ -113,7 +120,9 @@ where
             Ok(Err(status)) => status,
             Err(_) => return Err(over(operation, deadline)),
         };
-        let Some(asked) = worth_retrying(&status, repeat) else { return Err(Error::from_status(operation, &status)) };
+        let Some(asked) = worth_retrying(&status, repeat) else {
+            return Err(Error::from_status(operation, &status));
+        };
         let wait = wait(asked, backoff.next(rand::random()), rand::random());
         if Instant::now() + wait >= end {
             return Err(Error::from_status(operation, &status));
@@ -161,10 +170,16 @@ mod tests {
     fn only_what_may_pass_is_tried_again() {
         let answers = |code| worth_retrying(&Status::new(code, ""), Repeat::Unsafe).is_some();
         assert!(answers(Code::Unavailable) && answers(Code::ResourceExhausted));
-        for code in [Code::InvalidArgument, Code::NotFound, Code::Aborted, Code::Internal, Code::Unimplemented] {
+        for code in
+            [Code::InvalidArgument, Code::NotFound, Code::Aborted, Code::Internal, Code::Unimplemented]
+        {
             assert!(!answers(code), "{code:?}");
         }
-        let limit = ErrorDetails::with_error_info("LIMIT_REACHED", "haulier", Default::default());
+        let limit = ErrorDetails::with_error_info(
+            "LIMIT_REACHED",
+            "haulier",
+            std::collections::HashMap::<String, String>::new(),
+        );
         let status = Status::with_error_details(Code::ResourceExhausted, "", limit);
         assert_eq!(worth_retrying(&status, Repeat::Safe), None);
     }
@@ -182,7 +197,8 @@ mod tests {
         let tries = Cell::new(0);
         let answer = call("Test", Duration::from_secs(30), Repeat::Safe, |_| {
             tries.set(tries.get() + 1);
-            let result = if tries.get() < 4 { Err(Status::unavailable("")) } else { Ok(tonic::Response::new(7)) };
+            let result =
+                if tries.get() < 4 { Err(Status::unavailable("")) } else { Ok(tonic::Response::new(7)) };
             async { result }
         });
         assert_eq!(answer.await.unwrap(), 7);

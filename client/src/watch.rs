@@ -295,7 +295,10 @@ impl<S: Source> Following<S> {
     async fn pause(&mut self, status: &Status) -> Result<()> {
         self.stream = None;
         if is_bad_token(status) && self.source.forget_token() {
-            tracing::warn!(operation = S::OPERATION, "the resume token is not known any more: watching from the start");
+            tracing::warn!(
+                operation = S::OPERATION,
+                "the resume token is not known any more: watching from the start"
+            );
             return Ok(());
         }
         // A server that stops may end streams with CANCELLED; that and a broken connection are no answer about the job.

@@ -16,6 +16,7 @@
 //! | [`rpc`] | the gRPC services: check, convert, call the engine, convert |
 //! | [`web`] | liveness and readiness on the same port |
 //! | [`server`] | composition and lifecycle: bind, open, serve, drain, stop |
+//! | [`cli`] | the command line's client, a user of the Rust SDK |
 //! | [`telemetry`] | the log |
 //!
 //! # What is not
@@ -44,6 +45,7 @@
 //!
 //! Four plain function calls deep: no bus, no actors, no queue in front of the queue.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -4,7 +4,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use haulier_server::config::{Config, Flags};
+use haulier_server::cli;
+use haulier_server::config::{Config, DatabaseUrl, Flags};
 use haulier_server::server::{self, Server, Signals, StartError};
 use haulier_server::telemetry;
 
@@ -21,9 +22,19 @@ struct Arguments {
     command: Command,
 }
 
-// The client's commands come here as one more variant: `#[command(flatten)] Client(cli::Command)`.
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Server(ServerCommand),
+    /// Start a server in a temporary folder, check URLs by one job, and follow it
+    Demo(cli::Demo),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+/// Commands that open the database; all others speak gRPC.
+#[derive(Subcommand)]
+enum ServerCommand {
     /// Run a server
     Serve(Flags),
     /// Bring the database's tables to this version
@@ -45,16 +56,47 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> ExitCode {
-    let (Command::Serve(flags) | Command::Migrate(flags) | Command::Doctor(flags)) = &command;
+    match command {
+        Command::Server(command) => run_server(command).await,
+        Command::Demo(arguments) => demo(arguments).await,
+        Command::Client(command) => ExitCode::from(cli::run(command).await),
+    }
+}
+
+/// A server of its own on an embedded database in a temporary folder, for as long as the demo takes.
+async fn demo(arguments: cli::Demo) -> ExitCode {
+    let folder = match tempfile::tempdir() {
+        Ok(folder) => folder,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    let database = folder.path().join("haulier.db");
+    let config = Config {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        database_url: DatabaseUrl(format!("sqlite:{}", database.display())),
+        ..Config::default()
+    };
+    let mut running = match server::start(config).await {
+        Ok(running) => running,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    let code = cli::demo(arguments, &running.address.to_string()).await;
+    running.shutdown();
+    running.wait().await;
+    ExitCode::from(code)
+}
+
+async fn run_server(command: ServerCommand) -> ExitCode {
+    let (ServerCommand::Serve(flags) | ServerCommand::Migrate(flags) | ServerCommand::Doctor(flags)) =
+        &command;
     let config = match Config::load(flags.clone(), |name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
     };
     telemetry::init(config.log_format);
     let done = match command {
-        Command::Serve(_) => serve(config).await,
-        Command::Migrate(_) => server::migrate(&config).await.map(|()| ExitCode::SUCCESS),
-        Command::Doctor(_) => doctor(&config).await,
+        ServerCommand::Serve(_) => serve(config).await,
+        ServerCommand::Migrate(_) => server::migrate(&config).await.map(|()| ExitCode::SUCCESS),
+        ServerCommand::Doctor(_) => doctor(&config).await,
     };
     done.unwrap_or_else(|error| match error {
         StartError::Config(error) => fail(USAGE, &error),

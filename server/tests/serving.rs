@@ -1,5 +1,7 @@
 //! A server in this process, on an embedded database, spoken to as its callers do.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::time::Duration;
 
 use haulier_proto::v1 as pb;
@@ -8,6 +10,7 @@ use haulier_proto::v1::queue_service_client::QueueServiceClient;
 use haulier_proto::v1::worker_service_client::WorkerServiceClient;
 use haulier_server::config::{Config, DatabaseUrl};
 use haulier_server::server::{self, Running, StartError};
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -225,7 +228,7 @@ async fn a_report_stream_begins_with_its_session_and_keeps_to_it() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_is_told_so_and_its_outcomes_still_count() {
+async fn a_session_that_is_over_is_told_so_on_its_stream() {
     let bench = bench().await;
     let (sender, mut answers) = bench.report().await;
     sender.send(first_message(&"0".repeat(32))).await.unwrap();
@@ -244,6 +247,20 @@ async fn bad_input_is_named_field_by_field() {
         status.get_details_bad_request().unwrap().field_violations.into_iter().map(|one| one.field).collect();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(fields, ["command", "options.tag", "options.priority"]);
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_is_told_as_such() {
+    let bench = bench().await;
+    let session_id = bench.register().await;
+    let wait = Some(prost_types::Duration { seconds: 30, nanos: 0 });
+    let asked = pb::ClaimJobRequest { session_id, sequence: 1, wait, ..Default::default() }.encode_to_vec();
+    // By hand, so that only the server looks at the deadline.
+    let head = "POST /haulier.v1.WorkerService/ClaimJob HTTP/1.1\r\ngrpc-timeout: 100m\r\n\
+                content-type: application/grpc-web+proto";
+    let frame = [&[0], u32::try_from(asked.len()).unwrap().to_be_bytes().as_slice(), &asked].concat();
+    let answer = bench.http(head, &frame).await;
+    assert!(answer.contains("grpc-status: 4"), "{answer}");
 }
 
 #[tokio::test]

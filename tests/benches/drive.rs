@@ -11,8 +11,8 @@ use haulier_proto::v1::outcome_report::Outcome;
 use haulier_proto::v1::payload::Kind;
 use haulier_proto::v1::worker_service_client::WorkerServiceClient;
 use haulier_proto::v1::{
-    ClaimJobRequest, CompleteOutcome, EnqueueCommandRequest, GetJobRequest, Heartbeat, LoopState, OutcomeReport, Payload,
-    ReceivedReport, RegisterWorkerRequest, ReportJobsRequest, ServedCommand,
+    ClaimJobRequest, CompleteOutcome, EnqueueCommandRequest, GetJobRequest, Heartbeat, LoopState,
+    OutcomeReport, Payload, ReceivedReport, RegisterWorkerRequest, ReportJobsRequest, ServedCommand,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -152,8 +152,13 @@ struct Worker {
 }
 
 impl Worker {
-    async fn register(endpoint: &str, command: &str, started: Option<mpsc::UnboundedSender<Instant>>) -> Result<Self> {
-        let mut client = WorkerServiceClient::new(channel(endpoint).await?).max_decoding_message_size(16 << 20);
+    async fn register(
+        endpoint: &str,
+        command: &str,
+        started: Option<mpsc::UnboundedSender<Instant>>,
+    ) -> Result<Self> {
+        let mut client =
+            WorkerServiceClient::new(channel(endpoint).await?).max_decoding_message_size(16 << 20);
         let registered = client
             .register_worker(RegisterWorkerRequest {
                 name: "bench".into(),
@@ -177,8 +182,10 @@ impl Worker {
         let mut tasks = tokio::task::JoinSet::new();
         let acked = Arc::clone(&held);
         tasks.spawn(async move {
-            let mut down =
-                reports.report_jobs(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
+            let mut down = reports
+                .report_jobs(tokio_stream::wrappers::ReceiverStream::new(outgoing))
+                .await?
+                .into_inner();
             while let Some(message) = down.message().await? {
                 let mut held = acked.lock().expect("no holder panics");
                 message.acks.iter().for_each(|ack| drop(held.remove(&ack.lease)));

@@ -60,7 +60,10 @@ async fn compare_on(title: &str, url: &str, floor_url: &str) -> Result<()> {
     let commit = service::measure_commit(floor_url).await?;
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
     for _ in 0..setting("HAULIER_BENCH_ROUNDS", 3) {
-        ours.push(round(&haulier_binary()?, &["serve", "--database-url", url, "--listen"], seconds, callers).await?);
+        ours.push(
+            round(&haulier_binary()?, &["serve", "--database-url", url, "--listen"], seconds, callers)
+                .await?,
+        );
         let this = std::env::current_exe()?.display().to_string();
         floor.push(round(&this, &["floor-server", floor_url], seconds, callers).await?);
     }
@@ -95,9 +98,21 @@ fn report(title: &str, commit: Duration, ours: &[Round], floor: &[Round]) {
     println!("\n{title}");
     println!("  a commit (bare driver, the same rows)     {commit:8.0} us");
     println!("  an empty call (tonic, health check)       {empty:8.0} us");
-    println!("  enqueue to handler start, idle, p50       {start:8.0} us   bound 1.5 commits + 2 calls = {bound:.0} us, ratio {:.2}", start / bound);
-    println!("  enqueue answered, idle, p50               {:8.0} us   floor {:.0} us", micros(|round| round.enqueue, ours), micros(|round| round.enqueue, floor));
-    println!("  enqueue to stored completion, jobs/s      {:8.0}      floor {:.0}, ratio {:.2}", rate(ours), rate(floor), rate(ours) / rate(floor));
+    println!(
+        "  enqueue to handler start, idle, p50       {start:8.0} us   bound 1.5 commits + 2 calls = {bound:.0} us, ratio {:.2}",
+        start / bound
+    );
+    println!(
+        "  enqueue answered, idle, p50               {:8.0} us   floor {:.0} us",
+        micros(|round| round.enqueue, ours),
+        micros(|round| round.enqueue, floor)
+    );
+    println!(
+        "  enqueue to stored completion, jobs/s      {:8.0}      floor {:.0}, ratio {:.2}",
+        rate(ours),
+        rate(floor),
+        rate(ours) / rate(floor)
+    );
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -125,7 +140,11 @@ struct Process(std::process::Child);
 
 impl Process {
     fn start(program: &str, args: &[&str]) -> Result<Self> {
-        let child = std::process::Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = std::process::Command::new(program)
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
         Ok(Self(child.with_context(|| format!("cannot start {program}"))?))
     }
 

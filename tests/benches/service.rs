@@ -33,7 +33,12 @@ const TABLES: [&str; 2] = [
 impl Bare {
     async fn open(url: &str) -> Result<Self> {
         let mut bare = if url.starts_with("mysql") {
-            Bare::MySql(url.parse::<sqlx::mysql::MySqlConnectOptions>()?.statement_cache_capacity(512).connect().await?)
+            Bare::MySql(
+                url.parse::<sqlx::mysql::MySqlConnectOptions>()?
+                    .statement_cache_capacity(512)
+                    .connect()
+                    .await?,
+            )
         } else {
             let options = url.parse::<sqlx::sqlite::SqliteConnectOptions>()?.create_if_missing(true);
             let options = options
@@ -106,7 +111,12 @@ fn parts<'a, const N: usize>(into: &str, rows: &'a [[Field; N]]) -> Vec<(String,
 
 fn job_row(id: i64, request: &[u8]) -> [Field; 4] {
     let spec = br#"{"work":{"command":"bench-noop"}}"#.to_vec();
-    [Field::Number(id), Field::Bytes(b"bench-noop".to_vec()), Field::Bytes(request.to_vec()), Field::Bytes(spec)]
+    [
+        Field::Number(id),
+        Field::Bytes(b"bench-noop".to_vec()),
+        Field::Bytes(request.to_vec()),
+        Field::Bytes(spec),
+    ]
 }
 
 /// The median commit of one job's rows by the bare driver.
@@ -157,7 +167,9 @@ struct Floor {
     jobs: Batches<(i64, Vec<u8>, EnqueueCommandRequest)>,
     outcomes: Batches<(i64, Vec<u8>)>,
     done: Arc<Mutex<std::collections::HashSet<i64>>>,
-    ready: Mutex<HashMap<String, (mpsc::UnboundedSender<LeasedJob>, Option<mpsc::UnboundedReceiver<LeasedJob>>)>>,
+    ready: Mutex<
+        HashMap<String, (mpsc::UnboundedSender<LeasedJob>, Option<mpsc::UnboundedReceiver<LeasedJob>>)>,
+    >,
     sessions: Mutex<HashMap<String, String>>,
 }
 
@@ -222,14 +234,22 @@ impl Floor {
 
     fn line(&self, command: &str) -> mpsc::UnboundedSender<LeasedJob> {
         let mut ready = self.ready.lock().expect("no holder panics");
-        ready.entry(command.into()).or_insert_with(|| { let (s, r) = mpsc::unbounded_channel(); (s, Some(r)) }).0.clone()
+        ready
+            .entry(command.into())
+            .or_insert_with(|| {
+                let (s, r) = mpsc::unbounded_channel();
+                (s, Some(r))
+            })
+            .0
+            .clone()
     }
 
     async fn take(&self, command: &str, most: usize, wait: Duration) -> Vec<LeasedJob> {
         let deadline = Instant::now() + wait;
         loop {
             self.line(command);
-            let receiver = self.ready.lock().expect("no holder panics").get_mut(command).and_then(|line| line.1.take());
+            let receiver =
+                self.ready.lock().expect("no holder panics").get_mut(command).and_then(|line| line.1.take());
             // Another loop of the worker holds the line: wait for it to come back.
             let Some(mut receiver) = receiver else {
                 tokio::time::sleep(Duration::from_micros(50)).await;
@@ -325,13 +345,22 @@ impl WorkerService for Floor {
 
     async fn claim_job(&self, call: Request<ClaimJobRequest>) -> Answer<ClaimJobResponse> {
         let call = call.into_inner();
-        let command = self.sessions.lock().expect("no holder panics").get(&call.session_id).cloned().unwrap_or_default();
+        let command = self
+            .sessions
+            .lock()
+            .expect("no holder panics")
+            .get(&call.session_id)
+            .cloned()
+            .unwrap_or_default();
         let wait = call.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
         let jobs = self.take(&command, call.max_jobs as usize, wait).await;
         Ok(Response::new(ClaimJobResponse { jobs, sequence: call.sequence }))
     }
 
-    async fn report_jobs(&self, call: Request<Streaming<ReportJobsRequest>>) -> Answer<Self::ReportJobsStream> {
+    async fn report_jobs(
+        &self,
+        call: Request<Streaming<ReportJobsRequest>>,
+    ) -> Answer<Self::ReportJobsStream> {
         let mut up = call.into_inner();
         let (down, answers) = mpsc::channel(1_024);
         let (outcomes, ended) = (self.outcomes.sender.clone(), Arc::clone(&self.done));

@@ -1,9 +1,13 @@
 //! HTTP/1.1 by hand: a request, its answer, and nothing that a library would smooth over.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// A server that accepts a connection and says nothing for longer is as good as none.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An answer to a plain HTTP/1.1 request.
 #[derive(Debug)]
@@ -25,11 +29,20 @@ impl HttpAnswer {
 
 /// Gets a path of a server on 127.0.0.1.
 pub async fn http_get(port: u16, path: &str) -> std::io::Result<HttpAnswer> {
-    exchange(port, format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").into_bytes()).await
+    exchange(
+        port,
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").into_bytes(),
+    )
+    .await
 }
 
 /// Posts a body to a path of a server on 127.0.0.1.
-pub async fn http_post(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<HttpAnswer> {
+pub async fn http_post(
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<HttpAnswer> {
     let mut request = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -39,11 +52,16 @@ pub async fn http_post(port: u16, path: &str, headers: &[(&str, &str)], body: &[
 }
 
 async fn exchange(port: u16, request: Vec<u8>) -> std::io::Result<HttpAnswer> {
+    tokio::time::timeout(PATIENCE, send(port, request)).await?
+}
+
+async fn send(port: u16, request: Vec<u8>) -> std::io::Result<HttpAnswer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(&request).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    read(&answer).ok_or_else(|| std::io::Error::other(format!("no HTTP: {:?}", String::from_utf8_lossy(&answer))))
+    read(&answer)
+        .ok_or_else(|| std::io::Error::other(format!("no HTTP: {:?}", String::from_utf8_lossy(&answer))))
 }
 
 fn read(answer: &[u8]) -> Option<HttpAnswer> {

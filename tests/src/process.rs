@@ -19,7 +19,8 @@ pub struct Process {
 impl Process {
     /// Starts it.
     pub fn spawn(command: &mut Command) -> Process {
-        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child =
+            command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         // Its input is a pipe that only we hold: when we are gone it reads the end, and kills.
         let watchdog = Command::new("sh")
             .args(["-c", &format!("cat >/dev/null; kill -9 {}", child.id())])
@@ -72,8 +73,10 @@ impl Process {
 
     /// Memory that it holds now, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("memory of a running process");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
+        let line =
+            status.lines().find(|line| line.starts_with("VmRSS:")).expect("memory of a running process");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a size in KiB") << 10
     }
 

@@ -74,7 +74,8 @@ impl Server {
     /// Starts a server and waits for nothing.
     pub fn launch(launch: impl Into<Launch>) -> Server {
         let launch = launch.into();
-        let folder = tempfile::Builder::new().prefix("haulier-server-").tempdir().expect("a temporary folder");
+        let folder =
+            tempfile::Builder::new().prefix("haulier-server-").tempdir().expect("a temporary folder");
         let url = match &launch.database {
             Database::Sqlite => format!("sqlite:{}", folder.path().join("haulier.db").display()),
             Database::MariaDb => mariadb::shared().database().expect("a fresh database"),
@@ -160,7 +161,10 @@ impl Server {
     pub async fn term(&self) -> (ExitStatus, Duration) {
         let begun = monotonic();
         self.process().signal(Signal::TERM);
-        let status = self.wait_for_end(Duration::from_secs(60)).await.expect("a server ends within a minute of SIGTERM");
+        let status = self
+            .wait_for_end(Duration::from_secs(60))
+            .await
+            .expect("a server ends within a minute of SIGTERM");
         (status, monotonic() - begun)
     }
 
@@ -200,7 +204,11 @@ impl Server {
             if let Some(status) = self.process().ended() {
                 panic!("the server ended with {status} instead of getting ready; {}", self.log_tail());
             }
-            assert!(monotonic() < deadline, "the server was not ready within {START_PATIENCE:?}; {}", self.log_tail());
+            assert!(
+                monotonic() < deadline,
+                "the server was not ready within {START_PATIENCE:?}; {}",
+                self.log_tail()
+            );
             Pause::brief().await;
         }
     }
@@ -233,7 +241,13 @@ impl Server {
     /// A run of a job.
     pub async fn run(&self, job_id: i64, run: i32) -> pb::JobResult {
         let request = pb::GetJobRequest { job_id, run, include_parent: false };
-        self.jobs().get_job(request).await.expect("a job is found").into_inner().job.expect("an answer holds the job")
+        self.jobs()
+            .get_job(request)
+            .await
+            .expect("a job is found")
+            .into_inner()
+            .job
+            .expect("an answer holds the job")
     }
 
     /// The summary of the latest run of a job.
@@ -268,14 +282,23 @@ impl Server {
     }
 
     /// Follows a job from where a token stands.
-    pub async fn watch_from(&self, job_id: i64, resume_token: String) -> tonic::Streaming<pb::WatchJobResponse> {
+    pub async fn watch_from(
+        &self,
+        job_id: i64,
+        resume_token: String,
+    ) -> tonic::Streaming<pb::WatchJobResponse> {
         let target = Some(pb::watch_job_request::Target::JobId(job_id));
         let request = pb::WatchJobRequest { target, resume_token, ..Default::default() };
         self.jobs().watch_job(request).await.expect("a watch begins").into_inner()
     }
 
     /// Cancels a job.
-    pub async fn cancel(&self, job_id: i64, reason: &str, grace: Option<prost_types::Duration>) -> pb::CancelJobResponse {
+    pub async fn cancel(
+        &self,
+        job_id: i64,
+        reason: &str,
+        grace: Option<prost_types::Duration>,
+    ) -> pb::CancelJobResponse {
         let target = Some(pb::cancel_job_request::Target::JobId(job_id));
         let request = pb::CancelJobRequest { target, reason: reason.into(), grace };
         self.jobs().cancel_job(request).await.expect("a cancel is answered").into_inner()
@@ -297,7 +320,8 @@ impl Drop for Server {
 }
 
 fn spawn(launch: &Launch, url: &str, port: u16, folder: &Path) -> Process {
-    let log = OpenOptions::new().create(true).append(true).open(folder.join("server.log")).expect("a log file");
+    let log =
+        OpenOptions::new().create(true).append(true).open(folder.join("server.log")).expect("a log file");
     let mut command = Command::new(haulier_binary());
     command
         .arg("serve")
@@ -322,7 +346,9 @@ fn connect(port: u16) -> Channel {
 pub fn haulier_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("HAULIER_BIN") {
-        Some(binary) => fs::canonicalize(&binary).unwrap_or_else(|error| panic!("HAULIER_BIN {binary:?}: {error}")),
+        Some(binary) => {
+            fs::canonicalize(&binary).unwrap_or_else(|error| panic!("HAULIER_BIN {binary:?}: {error}"))
+        }
         None => build(),
     })
 }

@@ -71,7 +71,8 @@ impl HandWorker {
     /// Registers.
     pub async fn begin(server: &Server, registration: Registration) -> HandWorker {
         let mut client = server.workers();
-        let registered = client.register_worker(registration.0).await.expect("a registration is accepted").into_inner();
+        let registered =
+            client.register_worker(registration.0).await.expect("a registration is accepted").into_inner();
         let session = registered.session_id.clone();
         HandWorker { client, session, registered, sequence: 0, ack_sequence: 0, beat: 0 }
     }
@@ -110,9 +111,22 @@ impl HandWorker {
     }
 
     /// A claim of loop 0 with these numbers.
-    pub fn request(&self, sequence: i64, ack_sequence: i64, max_jobs: i32, wait: Duration) -> pb::ClaimJobRequest {
+    pub fn request(
+        &self,
+        sequence: i64,
+        ack_sequence: i64,
+        max_jobs: i32,
+        wait: Duration,
+    ) -> pb::ClaimJobRequest {
         let wait = (!wait.is_zero()).then(|| duration_of(wait));
-        pb::ClaimJobRequest { session_id: self.session.clone(), r#loop: 0, sequence, ack_sequence, max_jobs, wait }
+        pb::ClaimJobRequest {
+            session_id: self.session.clone(),
+            r#loop: 0,
+            sequence,
+            ack_sequence,
+            max_jobs,
+            wait,
+        }
     }
 
     /// Sends a claim as it is.
@@ -135,7 +149,11 @@ impl HandWorker {
         let first = pb::ReportJobsRequest { session_id: self.session.clone(), ..first };
         up.send(first).await.expect("an open channel");
         let mut client = self.client.clone();
-        let down = client.report_jobs(ReceiverStream::new(messages)).await.expect("a report stream begins").into_inner();
+        let down = client
+            .report_jobs(ReceiverStream::new(messages))
+            .await
+            .expect("a report stream begins")
+            .into_inner();
         Conversation { up: Some(up), down, waiting: VecDeque::new() }
     }
 
@@ -154,7 +172,8 @@ impl HandWorker {
     /// As [`HandWorker::end`], for an attempt that has logged so many lines.
     pub async fn end_after(&self, lease: &str, log_sequence: i64, outcome: Outcome) -> pb::ReportAck {
         let report = pb::OutcomeReport { lease: lease.into(), log_sequence, outcome: Some(outcome) };
-        let answers = self.report(pb::ReportJobsRequest { outcomes: vec![report], ..Default::default() }).await;
+        let answers =
+            self.report(pb::ReportJobsRequest { outcomes: vec![report], ..Default::default() }).await;
         let acks: Vec<_> = answers.into_iter().flat_map(|answer| answer.acks).collect();
         let about = acks.iter().find(|ack| ack.lease == lease && (ack.outcome_stored || ack.error.is_some()));
         about.cloned().unwrap_or_else(|| panic!("no answer to the outcome among {acks:?}"))
@@ -183,13 +202,25 @@ impl HandWorker {
     /// A heartbeat that holds these leases, with everything received that was sent.
     pub fn heartbeat(&mut self, leases: &[&str]) -> pb::ReportJobsRequest {
         self.beat += 1;
-        let state = pb::LoopState { r#loop: 0, received: self.sequence, sent: self.sequence, sent_open: false };
+        let state =
+            pb::LoopState { r#loop: 0, received: self.sequence, sent: self.sequence, sent_open: false };
         let heartbeat = pb::Heartbeat {
             beat: self.beat,
             loops: if self.sequence > 0 { vec![state] } else { Vec::new() },
             leases: leases.iter().map(|lease| (*lease).to_owned()).collect(),
         };
         pb::ReportJobsRequest { heartbeat: Some(heartbeat), ..Default::default() }
+    }
+
+    /// Heartbeats once a second, as if it still held a lease, until it is told that the lease is lost.
+    pub async fn beat_until_lost(&mut self, talk: &mut Conversation, lease: &str) -> pb::LeaseLost {
+        loop {
+            let beat = self.heartbeat(&[lease]);
+            talk.say(beat).await;
+            if let Ok(lost) = tokio::time::timeout(Duration::from_secs(1), talk.loss_of(lease)).await {
+                return lost;
+            }
+        }
     }
 
     /// Ends the session.
@@ -248,7 +279,11 @@ impl Conversation {
     }
 
     /// Waits for what `pick` finds in a message; messages without it are passed over.
-    pub async fn wait_for<T>(&mut self, what: &str, pick: impl Fn(&pb::ReportJobsResponse) -> Option<T>) -> T {
+    pub async fn wait_for<T>(
+        &mut self,
+        what: &str,
+        pick: impl Fn(&pb::ReportJobsResponse) -> Option<T>,
+    ) -> T {
         let found = tokio::time::timeout(PATIENCE, async {
             while let Some(message) = self.down.message().await.expect("the stream holds") {
                 if let Some(found) = pick(&message) {
@@ -272,7 +307,8 @@ impl Conversation {
 
     /// Waits until this heartbeat is acknowledged.
     pub async fn beat_taken(&mut self, beat: i64) -> pb::HeartbeatAck {
-        self.wait_for("an acknowledged heartbeat", |message| message.heartbeat.filter(|ack| ack.beat == beat)).await
+        self.wait_for("an acknowledged heartbeat", |message| message.heartbeat.filter(|ack| ack.beat == beat))
+            .await
     }
 
     /// Waits until the handler of a lease is told to stop.

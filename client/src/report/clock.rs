@@ -97,7 +97,11 @@ mod tests {
         advance(secs(9)).await;
         clock.on_acknowledged(1, Some(LEASE));
         advance(secs(14)).await;
-        assert_eq!(clock.health(Instant::now()), Health::Held, "23 s after it was sent, 14 s after the answer");
+        assert_eq!(
+            clock.health(Instant::now()),
+            Health::Held,
+            "23 s after it was sent, 14 s after the answer"
+        );
         advance(secs(1)).await;
         assert_eq!(clock.health(Instant::now()), Health::InDoubt, "24 s after it was sent");
         advance(secs(6)).await;

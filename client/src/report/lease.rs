@@ -125,10 +125,6 @@ impl PendingOutcome {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
-
-    pub(crate) fn get(&self) -> &Outcome {
-        &self.outcome
-    }
 }
 
 impl LeaseReport {
@@ -386,6 +382,8 @@ impl LeaseReport {
 
     /// When it can go on without anything changing.
     pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        self.hold_until.filter(|until| *until > now).or_else(|| self.progress_due().filter(|_| self.progress.is_unsent))
+        self.hold_until
+            .filter(|until| *until > now)
+            .or_else(|| self.progress_due().filter(|_| self.progress.is_unsent))
     }
 }

@@ -31,7 +31,12 @@ pub(crate) struct Line {
 
 impl Line {
     /// A line within the limits: what is too long is cut, and says so.
-    pub(crate) fn new(at: Instant, level: pb::LogLevel, message: String, fields: HashMap<String, String>) -> Self {
+    pub(crate) fn new(
+        at: Instant,
+        level: pb::LogLevel,
+        message: String,
+        fields: HashMap<String, String>,
+    ) -> Self {
         let (message, fields) = within_limits(message, fields);
         let fields_bytes: usize = fields.iter().map(|(key, value)| key.len() + value.len() + 12).sum();
         let bytes = LINE_FRAME_BYTES + message.len() + fields_bytes;
@@ -100,7 +105,8 @@ impl Lines {
             return false;
         }
         if self.left_out > 0 {
-            let message = format!("{} lines were left out: logged faster than they can be stored", self.left_out);
+            let message =
+                format!("{} lines were left out: logged faster than they can be stored", self.left_out);
             self.left_out = 0;
             self.keep(Line::new(line.at, pb::LogLevel::Warn, message, HashMap::new()));
         }
@@ -174,7 +180,13 @@ impl Lines {
     }
 
     /// The next lines to send, within so many bytes of credit; at least one when `one_at_least` says so.
-    pub(crate) fn take(&mut self, lease: &str, credit: usize, one_at_least: bool, now: Instant) -> Option<pb::LogReport> {
+    pub(crate) fn take(
+        &mut self,
+        lease: &str,
+        credit: usize,
+        one_at_least: bool,
+        now: Instant,
+    ) -> Option<pb::LogReport> {
         let budget = credit.min(REPORT_BYTES_MAX);
         let mut bytes = REPORT_FRAME_BYTES;
         let mut count = 0;
@@ -295,7 +307,10 @@ mod tests {
         lines.push(line("d"), 1 << 20);
         lines.on_refused("not allowed");
         let (from, texts) = sent(&mut lines);
-        assert_eq!((from, texts[0].as_str(), texts[1].as_str()), (0, "3 lines were refused by the server: not allowed", "d"));
+        assert_eq!(
+            (from, texts[0].as_str(), texts[1].as_str()),
+            (0, "3 lines were refused by the server: not allowed", "d")
+        );
     }
 
     #[test]

@@ -127,7 +127,10 @@ async fn a_new_stream_is_told_again_what_was_not_acknowledged_and_nothing_else()
     answer(&mut state, pb::ReportAck { outcome_stored: true, ..ack("a") });
     answer(&mut state, pb::ReportAck { log_sequence: 1, ..ack("b") });
     let second = state.open_stream();
-    assert!(matches!(state.next_message(stream, Instant::now()), Next::End), "the old stream is told nothing");
+    assert!(
+        matches!(state.next_message(stream, Instant::now()), Next::End),
+        "the old stream is told nothing"
+    );
     let again = message(&mut state, second);
     assert_eq!((again.outcomes.len(), again.outcomes[0].lease.as_str()), (1, "b"));
     assert_eq!(again.outcomes[0].log_sequence, 2);
@@ -207,8 +210,14 @@ async fn a_refused_result_becomes_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_result_that_no_message_can_carry_is_a_failure_at_once() {
     let (mut state, keys, stream) = held(&["a"]);
-    let result = pb::Payload { kind: Some(pb::payload::Kind::Json("x".repeat(MESSAGE_BYTES_MAX))), ..Default::default() };
-    state.finish(keys[0], Outcome::Complete(pb::CompleteOutcome { result: Some(result), ..Default::default() }));
+    let result = pb::Payload {
+        kind: Some(pb::payload::Kind::Json("x".repeat(MESSAGE_BYTES_MAX))),
+        ..Default::default()
+    };
+    state.finish(
+        keys[0],
+        Outcome::Complete(pb::CompleteOutcome { result: Some(result), ..Default::default() }),
+    );
     let outcome = message(&mut state, stream).outcomes.remove(0).outcome;
     assert!(matches!(outcome, Some(Outcome::Fail(_))));
 }
@@ -216,7 +225,8 @@ async fn a_result_that_no_message_can_carry_is_a_failure_at_once() {
 #[tokio::test(start_paused = true)]
 async fn large_outcomes_go_in_several_messages_and_are_not_held_up_by_logs() {
     let (mut state, keys, stream) = held(&["a", "b", "c"]);
-    let result = || pb::Payload { kind: Some(pb::payload::Kind::Json("x".repeat(2 << 20))), ..Default::default() };
+    let result =
+        || pb::Payload { kind: Some(pb::payload::Kind::Json("x".repeat(2 << 20))), ..Default::default() };
     for key in &keys[..2] {
         let outcome = pb::CompleteOutcome { result: Some(result()), ..Default::default() };
         state.finish(*key, Outcome::Complete(outcome));
@@ -281,14 +291,20 @@ async fn progress_is_told_at_most_twice_a_second_the_latest_wins() {
     state.progress(keys[0], Some(1.0), None);
     state.finish(keys[0], done());
     let last = message(&mut state, stream);
-    assert_eq!((last.progress[0].progress, last.outcomes.len()), (Some(1.0), 1), "the last one goes with the outcome");
+    assert_eq!(
+        (last.progress[0].progress, last.outcomes.len()),
+        (Some(1.0), 1),
+        "the last one goes with the outcome"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_is_told_until_it_is_stored_and_the_latest_wins() {
     let (mut state, keys, stream) = held(&["a"]);
     message(&mut state, stream);
-    let text = |text: &str| Some(pb::Payload { kind: Some(pb::payload::Kind::Json(text.into())), ..Default::default() });
+    let text = |text: &str| {
+        Some(pb::Payload { kind: Some(pb::payload::Kind::Json(text.into())), ..Default::default() })
+    };
     let first = state.checkpoint(keys[0], text("1")).unwrap();
     let second = state.checkpoint(keys[0], text("2")).unwrap();
     let report = message(&mut state, stream).checkpoints;
@@ -323,9 +339,12 @@ async fn directives_reach_the_handler_they_mean() {
     };
     let directives = vec![
         pb::Directive { kind: Some(directive::Kind::Cancel(cancel)) },
-        pb::Directive { kind: Some(directive::Kind::Drain(pb::Drain { reason: "deploy".into(), grace: None })) },
+        pb::Directive {
+            kind: Some(directive::Kind::Drain(pb::Drain { reason: "deploy".into(), grace: None })),
+        },
     ];
-    let events = state.on_response(pb::ReportJobsResponse { directives, ..Default::default() }, Instant::now());
+    let events =
+        state.on_response(pb::ReportJobsResponse { directives, ..Default::default() }, Instant::now());
     let grace = Some(Duration::from_secs(5));
     assert_eq!(
         events,

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use read::{read_duration, read_listen, read_size};
+pub(crate) use read::read_duration;
+use read::{read_listen, read_size};
 use serde::Deserialize;
 
 /// Where a server listens unless told otherwise, as SDKs expect it.

@@ -16,7 +16,7 @@ pub(super) fn read_listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Reads a whole number and a unit: `250ms`, `30s`, `10m`, `12h`, `30d`.
-pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
     read_units(text, &DURATION_UNITS)
         .map(Duration::from_millis)
         .ok_or_else(|| format!("{text:?} is not a duration: write a number and ms, s, m, h or d, as in 30s"))

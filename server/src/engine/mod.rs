@@ -28,7 +28,6 @@ mod unit;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 pub use calls::*;
 pub use error::{Error, Result, Violation};
@@ -125,7 +124,7 @@ impl Engine {
         let core = Arc::clone(&self.core);
         unit::unit(async move {
             let now = core.store.now().await?;
-            core.clock.follow(now, Instant::now());
+            core.clock.follow(now, clock::instant());
             core.ids.refresh(&*core.store).await?;
             Ok(())
         })

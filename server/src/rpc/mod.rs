@@ -6,6 +6,7 @@
 
 mod check;
 mod convert;
+mod deadline;
 mod health;
 mod job_service;
 mod not_built;
@@ -30,6 +31,7 @@ use tower::Layer as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use convert::Settings;
+pub use deadline::time_for;
 pub use health::Health;
 
 use crate::engine::Engine;
@@ -76,6 +78,11 @@ pub fn catch_panics() -> CatchPanics {
 /// The answer to a gRPC call of a method that does not exist.
 pub fn unknown_method(path: &str) -> Response<Body> {
     status::unknown_method(path)
+}
+
+/// The answer to a call whose deadline passed.
+pub fn deadline_exceeded() -> Response<Body> {
+    status::deadline_exceeded()
 }
 
 fn add_reflection(routes: &mut RoutesBuilder) {

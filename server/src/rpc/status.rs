@@ -70,6 +70,13 @@ pub(crate) fn unknown_method(path: &str) -> tonic::codegen::http::Response<Body>
     of(Error::NotSupported(format!("the method {path:?}"))).into_http()
 }
 
+/// Answers for a call whose deadline passed before there was an answer.
+pub(crate) fn deadline_exceeded() -> tonic::codegen::http::Response<Body> {
+    let message =
+        "the caller's deadline passed; whether it was done is not known, repeat it with the same request id";
+    plain(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, message.into()).into_http()
+}
+
 /// Answers for a handler that panicked: our own fault, told to the log and not to the caller.
 pub(crate) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> tonic::codegen::http::Response<Body> {
     let said =

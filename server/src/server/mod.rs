@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
@@ -211,7 +212,8 @@ impl Service {
         let router = rpc::routes(&self.engine, self.settings, &self.health, &self.stop)
             .into_axum_router()
             .merge(web::router(probe))
-            .fallback(nowhere);
+            .fallback(nowhere)
+            .layer(middleware::from_fn(within_deadline));
         Routes::from(router).prepare()
     }
 }
@@ -233,6 +235,13 @@ async fn serve(routes: Routes, listener: TcpListener, close: CancellationToken) 
     if let Err(error) = served {
         tracing::error!(%error, "serving failed");
     }
+}
+
+/// Answers before the caller's deadline, if it named one. What it began goes on in a task of its own.
+async fn within_deadline(request: Request, next: Next) -> Response {
+    let Some(time) = rpc::time_for(request.headers()) else { return next.run(request).await };
+    let answer = tokio::time::timeout(time, next.run(request)).await;
+    answer.unwrap_or_else(|_| rpc::deadline_exceeded().map(Body::new))
 }
 
 /// The answer to a path that is neither a service nor a page.

@@ -41,7 +41,10 @@ async fn a_waiting_job_is_cancelled_at_once_and_never_starts(server: &Server) {
     let Some(pb::job_result::Record::Failed(record)) = server.job(stored.job_id).await.record else {
         panic!("a cancelled job has a failed record")
     };
-    assert_eq!((record.cancel_reason(), record.cancel_message.as_str()), (CancelReason::Client, "not needed"));
+    assert_eq!(
+        (record.cancel_reason(), record.cancel_message.as_str()),
+        (CancelReason::Client, "not needed")
+    );
     assert!(server.attempts(stored.job_id).await.is_empty());
 }
 
@@ -53,7 +56,8 @@ async fn a_scheduled_job_is_cancelled_at_once(server: &Server) {
 }
 
 async fn a_job_between_two_attempts_is_cancelled_at_once(server: &Server) {
-    let (worker, job, _talk) = running(server, JobOptions { retry_policy: fixed_retry(5, 600.0), ..Default::default() }).await;
+    let (worker, job, _talk) =
+        running(server, JobOptions { retry_policy: fixed_retry(5, 600.0), ..Default::default() }).await;
     worker.end_well(&job.lease, failed("no")).await;
     assert_eq!(server.cancel(job.job_id, "enough", None).await.result(), CancelResult::Cancelled);
     let summary = server.summary(job.job_id).await;
@@ -61,7 +65,10 @@ async fn a_job_between_two_attempts_is_cancelled_at_once(server: &Server) {
 }
 
 /// A job that runs, with its worker process listening.
-async fn running(server: &Server, options: JobOptions) -> (HandWorker, pb::LeasedJob, haulier_tests::Conversation) {
+async fn running(
+    server: &Server,
+    options: JobOptions,
+) -> (HandWorker, pb::LeasedJob, haulier_tests::Conversation) {
     server.enqueue(command_with("work", options)).await;
     let mut worker = HandWorker::register(server, &["work"]).await;
     let job = worker.claim_one().await;
@@ -104,7 +111,8 @@ async fn a_result_after_a_cancel_and_within_the_grace_stands(server: &Server) {
 }
 
 async fn a_failure_after_a_cancel_is_not_retried(server: &Server) {
-    let (worker, job, mut talk) = running(server, JobOptions { retry_policy: fixed_retry(5, 0.1), ..Default::default() }).await;
+    let (worker, job, mut talk) =
+        running(server, JobOptions { retry_policy: fixed_retry(5, 0.1), ..Default::default() }).await;
     server.cancel(job.job_id, "stop", None).await;
     talk.cancel_of(&job.lease).await;
     assert_eq!(worker.end_well(&job.lease, failed("interrupted")).await, JobState::Cancelled);
@@ -112,10 +120,10 @@ async fn a_failure_after_a_cancel_is_not_retried(server: &Server) {
 }
 
 async fn a_running_job_that_does_not_stop_within_the_grace_is_cancelled_by_force(server: &Server) {
-    let (worker, job, mut talk) = running(server, JobOptions::default()).await;
+    let (mut worker, job, mut talk) = running(server, JobOptions::default()).await;
     let begun = monotonic();
     server.cancel(job.job_id, "now", seconds(1.0)).await;
-    talk.loss_of(&job.lease).await;
+    worker.beat_until_lost(&mut talk, &job.lease).await;
     assert!(monotonic() - begun >= Duration::from_secs(1));
     let summary = server.wait_for_state(job.job_id, JobState::Cancelled).await;
     assert_eq!(summary.cancel_reason(), CancelReason::Forced);
@@ -148,7 +156,8 @@ async fn a_job_is_cancelled_by_its_ref_id(server: &Server) {
     let options = JobOptions { ref_id: "one".into(), ..Default::default() };
     let stored = server.enqueue(command_with("work", options)).await;
     let target = Some(pb::cancel_job_request::Target::RefId("one".into()));
-    let answer = server.jobs().cancel_job(pb::CancelJobRequest { target, ..Default::default() }).await.unwrap();
+    let answer =
+        server.jobs().cancel_job(pb::CancelJobRequest { target, ..Default::default() }).await.unwrap();
     assert_eq!(answer.into_inner().job.unwrap().id, stored.job_id);
     assert_eq!(server.summary(stored.job_id).await.state(), JobState::Cancelled);
 }
@@ -174,15 +183,19 @@ async fn a_job_whose_worker_is_lost_after_a_cancel_is_cancelled(server: &Server)
 }
 
 async fn a_job_that_does_not_exist_cannot_be_cancelled(server: &Server) {
-    for target in
-        [pb::cancel_job_request::Target::JobId(987_654), pb::cancel_job_request::Target::RefId("nobody".into())]
-    {
+    for target in [
+        pb::cancel_job_request::Target::JobId(987_654),
+        pb::cancel_job_request::Target::RefId("nobody".into()),
+    ] {
         let request = pb::CancelJobRequest { target: Some(target), ..Default::default() };
         refusal(server.jobs().cancel_job(request).await).must_be(Code::NotFound, "JOB_NOT_FOUND");
     }
 }
 
-async fn a_cancel_at_one_server_reaches_a_worker_of_the_other_within_a_second(server: &Server, replica: &Server) {
+async fn a_cancel_at_one_server_reaches_a_worker_of_the_other_within_a_second(
+    server: &Server,
+    replica: &Server,
+) {
     let (worker, job, mut talk) = running(server, JobOptions::default()).await;
     let begun = monotonic();
     assert_eq!(replica.cancel(job.job_id, "from afar", None).await.result(), CancelResult::Requested);

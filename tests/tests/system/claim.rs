@@ -115,7 +115,10 @@ async fn a_higher_sequence_keeps_what_it_acknowledges(server: &Server) {
     let nothing = worker.send_claim(worker.request(4, 2, 1, Duration::ZERO)).await.unwrap();
     assert!(nothing.jobs.is_empty());
     for job in [&first.jobs[0], &empty.jobs[0]] {
-        assert_eq!(worker.end_well(&job.lease, haulier_tests::messages::completed("1")).await, JobState::Completed);
+        assert_eq!(
+            worker.end_well(&job.lease, haulier_tests::messages::completed("1")).await,
+            JobState::Completed
+        );
     }
 }
 
@@ -304,6 +307,7 @@ async fn a_worker_gets_only_commands_that_it_serves(server: &Server) {
 
 async fn a_session_that_does_not_exist_is_lost(server: &Server) {
     let worker = HandWorker::register(server, &["work"]).await;
-    let request = pb::ClaimJobRequest { session_id: "0".repeat(32), ..worker.request(1, 0, 1, Duration::ZERO) };
+    let request =
+        pb::ClaimJobRequest { session_id: "0".repeat(32), ..worker.request(1, 0, 1, Duration::ZERO) };
     refusal(worker.send_claim(request).await).must_be(Code::Aborted, "SESSION_LOST");
 }

@@ -48,14 +48,19 @@ async fn ids_are_positive_and_grow_and_a_ref_id_is_made_when_none_is_given(serve
 }
 
 fn with_ref(name: &str, ref_id: &str, policy: RefIdPolicy) -> pb::EnqueueCommandRequest {
-    command_with(name, JobOptions { ref_id: ref_id.into(), ref_id_policy: policy.into(), ..Default::default() })
+    command_with(
+        name,
+        JobOptions { ref_id: ref_id.into(), ref_id_policy: policy.into(), ..Default::default() },
+    )
 }
 
 async fn a_ref_id_of_the_caller_names_its_job(server: &Server) {
-    let stored = server.enqueue(with_ref("work", "Rechnung 2026/11 – Grüße 🚚", RefIdPolicy::Unspecified)).await;
+    let stored =
+        server.enqueue(with_ref("work", "Rechnung 2026/11 – Grüße 🚚", RefIdPolicy::Unspecified)).await;
     assert_eq!(stored.ref_id, "Rechnung 2026/11 – Grüße 🚚");
     let request = pb::GetJobByRefIdRequest { ref_id: stored.ref_id.clone(), ..Default::default() };
-    let found = server.jobs().get_job_by_ref_id(request).await.unwrap().into_inner().job.unwrap().summary.unwrap();
+    let found =
+        server.jobs().get_job_by_ref_id(request).await.unwrap().into_inner().job.unwrap().summary.unwrap();
     assert_eq!((found.id, found.ref_id), (stored.job_id, stored.ref_id));
 }
 
@@ -126,7 +131,10 @@ async fn many_repeats_of_a_request_id_at_once_make_one_job(server: &Server) {
 
 async fn a_request_id_with_other_content_is_refused(server: &Server) {
     server.enqueue(with_request_id("r-1", "1")).await;
-    server.enqueue_refused(with_request_id("r-1", "2")).await.must_be(Code::AlreadyExists, "REQUEST_ID_REUSED");
+    server
+        .enqueue_refused(with_request_id("r-1", "2"))
+        .await
+        .must_be(Code::AlreadyExists, "REQUEST_ID_REUSED");
 }
 
 async fn jobs_are_given_by_priority_and_then_in_the_order_they_came(server: &Server) {
@@ -218,10 +226,12 @@ async fn an_expire_time_does_not_end_a_job_that_has_started(server: &Server) {
 }
 
 async fn a_request_comes_back_byte_for_byte_whatever_its_kind(server: &Server) {
-    let odd_json = "{ \"big\" : 12345678901234567890,\n\t\"e\":1.0e+3 ,\"uni\":\"Grüße \\u00fc 🚚\", \"a\":[ ] }";
+    let odd_json =
+        "{ \"big\" : 12345678901234567890,\n\t\"e\":1.0e+3 ,\"uni\":\"Grüße \\u00fc 🚚\", \"a\":[ ] }";
     let all_bytes: Vec<u8> = (0..=255).collect();
-    let fields = [("a", 1.0), ("b", 2.5)]
-        .map(|(name, number)| (name.to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(number)) }));
+    let fields = [("a", 1.0), ("b", 2.5)].map(|(name, number)| {
+        (name.to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(number)) })
+    });
     let value = prost_types::Value {
         kind: Some(prost_types::value::Kind::StructValue(prost_types::Struct { fields: fields.into() })),
     };
@@ -250,7 +260,8 @@ async fn a_request_comes_back_byte_for_byte_whatever_its_kind(server: &Server) {
     ];
     let mut worker = HandWorker::register(server, &["work"]).await;
     for (sent, wanted) in stored_as {
-        let wanted = wanted.map(|(kind, content_type)| Payload { kind: Some(kind), content_type: content_type.into() });
+        let wanted = wanted
+            .map(|(kind, content_type)| Payload { kind: Some(kind), content_type: content_type.into() });
         let stored = server.enqueue(pb::EnqueueCommandRequest { request: sent, ..command("work") }).await;
         let Some(pb::job_result::Record::Queued(queued)) = server.job(stored.job_id).await.record else {
             panic!("a waiting job is queued")
@@ -259,7 +270,8 @@ async fn a_request_comes_back_byte_for_byte_whatever_its_kind(server: &Server) {
         let leased = worker.claim_one().await;
         assert_eq!(leased.request, wanted);
         let result = wanted.clone();
-        let outcome = pb::outcome_report::Outcome::Complete(pb::CompleteOutcome { result, ..Default::default() });
+        let outcome =
+            pb::outcome_report::Outcome::Complete(pb::CompleteOutcome { result, ..Default::default() });
         assert_eq!(worker.end_well(&leased.lease, outcome).await, JobState::Completed);
         let Some(pb::job_result::Record::Completed(done)) = server.job(stored.job_id).await.record else {
             panic!("a completed job is completed")
@@ -281,7 +293,10 @@ async fn options_come_back_with_their_defaults_filled_in(server: &Server) {
     let retry = options.retry_policy.unwrap();
     assert_eq!((retry.retry_limit, retry.crash_limit, retry.factor), (Some(2), Some(2), Some(2.0)));
     assert_eq!(retry.backoff(), pb::Backoff::ExponentialJitter);
-    assert_eq!((retry.first_delay, retry.max_delay, retry.give_up_after), (seconds(5.0), seconds(300.0), None));
+    assert_eq!(
+        (retry.first_delay, retry.max_delay, retry.give_up_after),
+        (seconds(5.0), seconds(300.0), None)
+    );
 }
 
 async fn everything_said_of_a_job_is_shown_and_given_to_its_worker(server: &Server) {
@@ -323,7 +338,12 @@ async fn everything_said_of_a_job_is_shown_and_given_to_its_worker(server: &Serv
     assert_eq!((leased.run, leased.attempt, leased.crashes), (1, 1, 0));
     assert_eq!((&leased.ref_id, leased.user_id.as_str()), (&stored.ref_id, "ada"));
     assert_eq!(leased.user_claims, options.user_claims);
-    assert!(leased.strict && leased.fencing_token > 0 && leased.fencing_token < 1 << 53 && leased.lease.len() <= 128);
+    assert!(
+        leased.strict
+            && leased.fencing_token > 0
+            && leased.fencing_token < 1 << 53
+            && leased.lease.len() <= 128
+    );
     assert_eq!(stamp(&leased.enqueue_time), stamp(&summary.create_time));
     let left = leased.timeout.unwrap().seconds;
     assert!((70..=77).contains(&left), "{left} s are left of 77");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, command_with, completed, failed, fixed_retry, json, text_of};
-use haulier_tests::{HandWorker, Server, after, lines, on_both, refusal, seconds, since_epoch, stamp};
+use haulier_tests::{HandWorker, Server, after, on_both, refusal, seconds, stamp};
 use pb::job_result::Record;
 use pb::{JobFilter, JobOptions, JobState, ListJobsRequest, ListOrder};
 use tonic::Code;
@@ -12,7 +12,7 @@ use tonic::Code;
 on_both!(
     a_job_has_exactly_one_record_and_that_of_its_state,
     a_job_is_found_by_id_and_by_ref_id_wherever_it_lives,
-    a_run_that_does_not_exist_is_not_found,
+    a_run_that_does_not_exist_is_refused_by_its_field,
     a_parent_comes_along_when_asked_for,
     jobs_are_listed_newest_first_and_oldest_first_in_pages_without_gaps_or_doubles,
     a_list_is_filtered_by_each_field,
@@ -79,21 +79,25 @@ async fn a_job_is_found_by_id_and_by_ref_id_wherever_it_lives(server: &Server) {
     refusal(server.jobs().get_job(request).await).must_be(Code::NotFound, "JOB_NOT_FOUND");
 }
 
-async fn a_run_that_does_not_exist_is_not_found(server: &Server) {
+async fn a_run_that_does_not_exist_is_refused_by_its_field(server: &Server) {
     let stored = server.enqueue(command("work")).await;
     assert_eq!(server.run(stored.job_id, 1).await.summary.unwrap().run, 1);
     let request = pb::GetJobRequest { job_id: stored.job_id, run: 2, include_parent: false };
-    refusal(server.jobs().get_job(request).await).must_be(Code::NotFound, "JOB_NOT_FOUND");
+    refusal(server.jobs().get_job(request).await).must_name("run");
 }
 
 async fn a_parent_comes_along_when_asked_for(server: &Server) {
-    let parent = server.enqueue(pb::EnqueueCommandRequest { request: json("[1]"), ..command("parent") }).await;
+    let parent =
+        server.enqueue(pb::EnqueueCommandRequest { request: json("[1]"), ..command("parent") }).await;
     let options = JobOptions { parent_id: parent.job_id, ..Default::default() };
     let child = server.enqueue(command_with("child", options)).await;
     let request = pb::GetJobRequest { job_id: child.job_id, run: 0, include_parent: true };
     let found = server.jobs().get_job(request).await.unwrap().into_inner().job.unwrap();
     let shown = found.parent.unwrap();
-    assert_eq!((shown.job_id, shown.ref_id.as_str(), shown.state()), (parent.job_id, parent.ref_id.as_str(), JobState::Queued));
+    assert_eq!(
+        (shown.job_id, shown.ref_id.as_str(), shown.state()),
+        (parent.job_id, parent.ref_id.as_str(), JobState::Queued)
+    );
     assert_eq!((text_of(&shown.request), shown.command.as_str()), ("[1]", "parent"));
     assert!(server.job(child.job_id).await.parent.is_none());
 }
@@ -128,7 +132,8 @@ async fn jobs_are_listed_newest_first_and_oldest_first_in_pages_without_gaps_or_
         worker.end_well(&job.lease, completed("1")).await;
     }
     for page_size in [1, 10, 57, 500] {
-        let oldest = ListJobsRequest { page_size, order: ListOrder::OldestFirst.into(), ..Default::default() };
+        let oldest =
+            ListJobsRequest { page_size, order: ListOrder::OldestFirst.into(), ..Default::default() };
         assert_eq!(all_pages(server, oldest).await, stored, "oldest first, pages of {page_size}");
         let newest = ListJobsRequest { page_size, ..Default::default() };
         let reversed: Vec<_> = stored.iter().rev().copied().collect();
@@ -167,11 +172,16 @@ async fn a_list_is_filtered_by_each_field(server: &Server) {
     worker.end_well(&job.lease, outcome).await;
 
     let f = JobFilter::default;
-    let args = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    let args =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let cases = [
         ("nothing", f(), vec![parent, one, two]),
         ("states", JobFilter { states: vec![JobState::Failed.into()], ..f() }, vec![parent]),
-        ("live states", JobFilter { states: vec![JobState::Queued.into(), JobState::Running.into()], ..f() }, vec![one, two]),
+        (
+            "live states",
+            JobFilter { states: vec![JobState::Queued.into(), JobState::Running.into()], ..f() },
+            vec![one, two],
+        ),
         ("command", JobFilter { command: "SendMail".into(), ..f() }, vec![one, two]),
         ("a command that is only a part", JobFilter { command: "Send".into(), ..f() }, vec![]),
         ("queue", JobFilter { queue: "default".into(), ..f() }, vec![parent]),
@@ -187,19 +197,31 @@ async fn a_list_is_filtered_by_each_field(server: &Server) {
         ("ref_id_prefix", JobFilter { ref_id_prefix: "order-".into(), ..f() }, vec![one, two]),
         ("create_time_from", JobFilter { create_time_from: after(3_600.0), ..f() }, vec![]),
         ("create_time_to", JobFilter { create_time_to: before, ..f() }, vec![]),
-        ("create times", JobFilter { create_time_from: before, create_time_to: after(60.0), ..f() }, vec![parent, one, two]),
+        (
+            "create times",
+            JobFilter { create_time_from: before, create_time_to: after(60.0), ..f() },
+            vec![parent, one, two],
+        ),
         ("error_code", JobFilter { error_code: "E42".into(), ..f() }, vec![parent]),
         ("text in the error", JobFilter { text: "printer".into(), ..f() }, vec![parent]),
         ("text in the command", JobFilter { text: "ENDMAI".into(), ..f() }, vec![one, two]),
         ("text in the ref id", JobFilter { text: "Order-2".into(), ..f() }, vec![two]),
         ("text in the tag", JobFilter { text: "blu".into(), ..f() }, vec![two]),
         ("two fields", JobFilter { command: "SendMail".into(), tag: "blue".into(), ..f() }, vec![two]),
-        ("two fields that exclude each other", JobFilter { command: "plain".into(), tag: "blue".into(), ..f() }, vec![]),
+        (
+            "two fields that exclude each other",
+            JobFilter { command: "plain".into(), tag: "blue".into(), ..f() },
+            vec![],
+        ),
     ];
     for (what, filter, wanted) in cases {
         for page_size in [0, 1] {
-            let request =
-                ListJobsRequest { filter: Some(filter.clone()), order: ListOrder::OldestFirst.into(), page_size, ..Default::default() };
+            let request = ListJobsRequest {
+                filter: Some(filter.clone()),
+                order: ListOrder::OldestFirst.into(),
+                page_size,
+                ..Default::default()
+            };
             assert_eq!(all_pages(server, request).await, wanted, "filtered by {what}, pages of {page_size}");
         }
     }
@@ -293,7 +315,6 @@ async fn attempts_are_listed_in_pages_oldest_first(server: &Server) {
     refusal(server.jobs().list_job_attempts(request).await).must_be(Code::NotFound, "JOB_NOT_FOUND");
     let epochs: Vec<_> = server.attempts(stored).await.iter().map(|attempt| attempt.epoch).collect();
     assert!(epochs.is_sorted() && epochs.iter().all(|epoch| *epoch > 0));
-    println!("listed at {:?}", since_epoch());
 }
 
 async fn log_lines_are_listed_by_page_by_level_and_from_a_sequence(server: &Server) {
@@ -328,7 +349,8 @@ async fn log_lines_are_listed_by_page_by_level_and_from_a_sequence(server: &Serv
         }
     };
     let of = || pb::ListJobLogsRequest { job_id: stored, ..Default::default() };
-    let all: Vec<String> = (1..=2).flat_map(|attempt| (1..=9).map(move |line| format!("{attempt}.{line}"))).collect();
+    let all: Vec<String> =
+        (1..=2).flat_map(|attempt| (1..=9).map(move |line| format!("{attempt}.{line}"))).collect();
     for page_size in [0, 1, 4, 9, 18] {
         assert_eq!(texts(pb::ListJobLogsRequest { page_size, ..of() }).await, all, "pages of {page_size}");
     }

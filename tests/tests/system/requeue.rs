@@ -16,12 +16,18 @@ on_both!(
 );
 
 async fn failed_job(server: &Server) -> (HandWorker, pb::LeasedJob) {
-    let options = JobOptions { retry_policy: fixed_retry(0, 1.0), ref_id: "one".into(), ..Default::default() };
+    let options =
+        JobOptions { retry_policy: fixed_retry(0, 1.0), ref_id: "one".into(), ..Default::default() };
     let request = pb::EnqueueCommandRequest { request: json("[7]"), ..command_with("work", options) };
     server.enqueue(request).await;
     let mut worker = HandWorker::register(server, &["work"]).await;
     let job = worker.claim_one().await;
-    worker.report(pb::ReportJobsRequest { logs: vec![lines(&job.lease, 0, &["first run"])], ..Default::default() }).await;
+    worker
+        .report(pb::ReportJobsRequest {
+            logs: vec![lines(&job.lease, 0, &["first run"])],
+            ..Default::default()
+        })
+        .await;
     let ack = worker.end_after(&job.lease, 1, failed("no")).await;
     assert_eq!(ack.state(), JobState::Failed);
     (worker, job)
@@ -32,7 +38,10 @@ async fn a_failed_job_runs_again_under_its_id_and_its_history_is_kept(server: &S
     let answer = server.requeue(first.job_id).await;
     assert!(answer.created);
     let summary = answer.job.unwrap();
-    assert_eq!((summary.id, summary.run, summary.attempt, summary.state()), (first.job_id, 2, 0, JobState::Queued));
+    assert_eq!(
+        (summary.id, summary.run, summary.attempt, summary.state()),
+        (first.job_id, 2, 0, JobState::Queued)
+    );
     let second = worker.claim_one().await;
     assert_eq!((second.job_id, second.run, second.attempt), (first.job_id, 2, 1));
     assert_eq!((text_of(&second.request), second.ref_id.as_str()), ("[7]", "one"));
@@ -41,7 +50,10 @@ async fn a_failed_job_runs_again_under_its_id_and_its_history_is_kept(server: &S
 
     let of_run = |run| async move { server.run(first.job_id, run).await.summary.unwrap() };
     assert_eq!((of_run(1).await.state(), of_run(1).await.epoch), (JobState::Failed, first.fencing_token));
-    assert_eq!((of_run(2).await.state(), of_run(0).await.state()), (JobState::Completed, JobState::Completed));
+    assert_eq!(
+        (of_run(2).await.state(), of_run(0).await.state()),
+        (JobState::Completed, JobState::Completed)
+    );
     let attempts = server.attempts(first.job_id).await;
     assert_eq!(attempts.iter().map(|attempt| attempt.run).collect::<Vec<_>>(), [1, 2]);
     let request = pb::ListJobAttemptsRequest { job_id: first.job_id, run: 1, ..Default::default() };
@@ -51,7 +63,7 @@ async fn a_failed_job_runs_again_under_its_id_and_its_history_is_kept(server: &S
     assert_eq!(kept.iter().map(|line| line.message.as_str()).collect::<Vec<_>>(), ["first run"]);
     assert!(server.logs(first.job_id).await.is_empty(), "the latest run has logged nothing");
     // The lease of the first run is as dead as before.
-    worker.end(&first.lease, completed("late")).await;
+    worker.end(&first.lease, completed("\"late\"")).await;
     assert_eq!(of_run(1).await.state(), JobState::Failed);
 }
 

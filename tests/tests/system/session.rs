@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, command_with, completed};
-use haulier_tests::{Database, HandWorker, Registration, Server, monotonic, on_both, on_two_servers, refusal, until};
+use haulier_tests::{
+    Database, HandWorker, Registration, Server, monotonic, on_both, on_two_servers, refusal, until,
+};
 use pb::{AttemptOutcome, FailureReason, JobOptions, JobState, ReportErrorCode, RetryPolicy, WorkerState};
 use tonic::Code;
 
@@ -51,12 +53,16 @@ async fn a_silent_worker_loses_its_jobs_after_its_lease_time_and_nothing_it_send
     let second = other.claim_one().await;
     let waited = monotonic() - begun;
     println!("recovered after {waited:?}, promised within {RECOVERY:?}");
-    assert!(waited > LEASE - Duration::from_secs(1), "taken back after {waited:?}, before the lease time was over");
+    assert!(
+        waited > LEASE - Duration::from_secs(1),
+        "taken back after {waited:?}, before the lease time was over"
+    );
     assert!(waited < 3 * RECOVERY, "taken back only after {waited:?}");
     assert_eq!((second.job_id, second.crashes), (first.job_id, 1));
     assert!(second.fencing_token > first.fencing_token);
-    assert_eq!(silent.end_refused(&first.lease, completed("late")).await, ReportErrorCode::LeaseLost);
-    refusal(silent.send_claim(silent.request(9, 0, 1, Duration::ZERO)).await).must_be(Code::Aborted, "SESSION_LOST");
+    assert_eq!(silent.end_refused(&first.lease, completed("\"late\"")).await, ReportErrorCode::LeaseLost);
+    refusal(silent.send_claim(silent.request(9, 0, 1, Duration::ZERO)).await)
+        .must_be(Code::Aborted, "SESSION_LOST");
     let beat = silent.heartbeat(&[&first.lease]);
     let answers = silent.report(beat).await;
     let mut errors = answers.iter().flat_map(|answer| &answer.errors);
@@ -87,7 +93,10 @@ async fn a_job_that_loses_its_worker_process_three_times_is_poison(server: &Serv
         busy.report(beat).await;
         if crashes == 2 {
             // Now it is given only to a worker process that runs nothing else.
-            assert!(busy.claim_within(5, Duration::from_millis(1_500)).await.is_empty(), "a killer beside other work");
+            assert!(
+                busy.claim_within(5, Duration::from_millis(1_500)).await.is_empty(),
+                "a killer beside other work"
+            );
         }
         let mut worker = HandWorker::begin(server, Registration::short_lived(&["killer"])).await;
         let job = worker.claim_one().await;
@@ -212,7 +221,8 @@ async fn a_draining_worker_is_told_and_given_nothing_more(server: &Server) {
 
 async fn draining_nobody_is_not_found(server: &Server) {
     let target = Some(pb::drain_worker_request::Target::InstanceId("nobody".into()));
-    let refused = refusal(server.workers().drain_worker(pb::DrainWorkerRequest { target, ..Default::default() }).await);
+    let refused =
+        refusal(server.workers().drain_worker(pb::DrainWorkerRequest { target, ..Default::default() }).await);
     refused.must_be(Code::NotFound, "RESOURCE_NOT_FOUND");
     assert!(refused.metadata["kind"].contains("worker"), "{refused:?}");
 }
@@ -243,7 +253,8 @@ async fn a_session_that_is_over_is_lost_to_its_worker(server: &Server) {
     let claimed = tokio::time::timeout(Duration::from_secs(35), waiting).await.unwrap().unwrap();
     assert!(claimed.is_err() || claimed.unwrap().jobs.is_empty());
     assert_eq!(server.summary(stored.job_id).await.state(), JobState::Queued);
-    refusal(worker.send_claim(worker.request(2, 0, 1, Duration::ZERO)).await).must_be(Code::Aborted, "SESSION_LOST");
+    refusal(worker.send_claim(worker.request(2, 0, 1, Duration::ZERO)).await)
+        .must_be(Code::Aborted, "SESSION_LOST");
 }
 
 async fn an_instance_that_registers_again_ends_its_earlier_session(server: &Server) {
@@ -255,7 +266,8 @@ async fn an_instance_that_registers_again_ends_its_earlier_session(server: &Serv
     assert_ne!(first.session, second.session);
     let given = second.claim_one().await;
     assert_eq!((given.job_id, given.attempt, given.crashes), (held.job_id, 1, 0));
-    refusal(first.send_claim(first.request(2, 1, 1, Duration::ZERO)).await).must_be(Code::Aborted, "SESSION_LOST");
+    refusal(first.send_claim(first.request(2, 1, 1, Duration::ZERO)).await)
+        .must_be(Code::Aborted, "SESSION_LOST");
     assert_eq!(first.end_refused(&held.lease, completed("1")).await, ReportErrorCode::LeaseLost);
     assert_eq!(second.end_well(&given.lease, completed("1")).await, JobState::Completed);
 }
@@ -271,7 +283,8 @@ async fn worker_processes_are_listed_with_what_they_hold(server: &Server) {
     let list = |request| async { server.workers().list_workers(request).await.unwrap().into_inner() };
     let all = list(pb::ListWorkersRequest::default()).await.workers;
     assert_eq!(all.iter().map(|worker| worker.name.as_str()).collect::<Vec<_>>(), ["another", "listed"]);
-    let of_command = list(pb::ListWorkersRequest { command: "more".into(), ..Default::default() }).await.workers;
+    let of_command =
+        list(pb::ListWorkersRequest { command: "more".into(), ..Default::default() }).await.workers;
     assert_eq!(of_command.len(), 1);
     let listed = &of_command[0];
     assert_eq!((&listed.instance_id, listed.state()), (&instance_id, WorkerState::Active));

@@ -62,7 +62,8 @@ impl Seen {
             Event::State(summary) => self.states.push((summary.attempt, summary.state())),
             Event::Progress(event) => self.progress.push((event.progress, event.status)),
             Event::Logs(event) => {
-                self.logs.extend(event.lines.into_iter().map(|line| (line.epoch, line.sequence, line.message)));
+                self.logs
+                    .extend(event.lines.into_iter().map(|line| (line.epoch, line.sequence, line.message)));
             }
             Event::Gap(gap) => panic!("nothing was dropped, but {gap:?}"),
         }
@@ -101,7 +102,9 @@ impl Seen {
     }
 }
 
-async fn a_watch_begins_with_a_snapshot_and_ends_cleanly_after_the_one_that_shows_the_outcome(server: &Server) {
+async fn a_watch_begins_with_a_snapshot_and_ends_cleanly_after_the_one_that_shows_the_outcome(
+    server: &Server,
+) {
     let stored = server.enqueue(command("work")).await;
     let mut watch = server.watch(stored.job_id).await;
     let mut seen = Seen::default();
@@ -168,7 +171,11 @@ async fn a_watch_tells_progress_and_status(server: &Server) {
     let mut seen = Seen::default();
     seen.read(&mut watch).await;
     let progress = |progress, status: &str| pb::ReportJobsRequest {
-        progress: vec![pb::ProgressReport { lease: job.lease.clone(), progress: Some(progress), status: Some(status.into()) }],
+        progress: vec![pb::ProgressReport {
+            lease: job.lease.clone(),
+            progress: Some(progress),
+            status: Some(status.into()),
+        }],
         ..Default::default()
     };
     let talk = worker.converse_with(progress(0.5, "half")).await;
@@ -195,12 +202,18 @@ async fn log_lines_come_in_order_and_before_the_end(server: &Server) {
     }
     seen.read_until(&mut watch, |seen| seen.logs.len() == 40).await;
     // The last lines come in the same message as the outcome.
-    let outcome = pb::OutcomeReport { lease: job.lease.clone(), log_sequence: 42, outcome: Some(completed("1")) };
+    let outcome =
+        pb::OutcomeReport { lease: job.lease.clone(), log_sequence: 42, outcome: Some(completed("1")) };
     talk.say(pb::ReportJobsRequest { outcomes: vec![outcome], ..logs(&job, 40, &["41", "42"]) }).await;
     seen.read_to_the_end(&mut watch).await;
     let wanted: Vec<String> = (1..=42).map(|line| line.to_string()).collect();
     assert_eq!(seen.texts(), wanted);
-    assert!(seen.logs.iter().zip(1..).all(|((epoch, sequence, _), wanted)| *epoch == job.fencing_token && *sequence == wanted));
+    assert!(
+        seen.logs
+            .iter()
+            .zip(1..)
+            .all(|((epoch, sequence, _), wanted)| *epoch == job.fencing_token && *sequence == wanted)
+    );
 }
 
 async fn a_watch_without_logs_tells_none(server: &Server) {
@@ -252,7 +265,8 @@ async fn a_watch_that_is_cut_anywhere_and_resumed_misses_nothing(server: &Server
     };
     let ((), (seen, cuts)) = tokio::join!(runner, watcher);
     println!("cut {cuts} times");
-    let wanted: Vec<String> = (1..=2).flat_map(|attempt| (1..=30).map(move |line| format!("{attempt}.{line}"))).collect();
+    let wanted: Vec<String> =
+        (1..=2).flat_map(|attempt| (1..=30).map(move |line| format!("{attempt}.{line}"))).collect();
     assert_eq!(seen.texts(), wanted, "each line once, in order");
     assert_eq!(seen.states.last(), Some(&(2, JobState::Completed)));
     assert!(matches!(seen.snapshots.last().unwrap().record, Some(pb::job_result::Record::Completed(_))));
@@ -350,7 +364,10 @@ async fn a_watch_survives_a_server_restart_by_its_token(server: &Server) {
     assert_eq!((seen.texts(), seen.last_state()), (vec!["1", "2", "3"], Some(JobState::Completed)));
 }
 
-async fn a_watch_at_one_server_follows_a_job_that_is_run_through_the_other(server: &Server, replica: &Server) {
+async fn a_watch_at_one_server_follows_a_job_that_is_run_through_the_other(
+    server: &Server,
+    replica: &Server,
+) {
     let stored = server.enqueue(command("work")).await;
     let mut watch = replica.watch(stored.job_id).await;
     let mut seen = Seen::default();

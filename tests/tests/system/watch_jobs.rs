@@ -25,7 +25,10 @@ on_both!(
 on_two_servers!(a_watch_of_a_filter_sees_what_happens_at_another_server);
 
 fn tagged(tag: &str) -> pb::EnqueueCommandRequest {
-    command_with("work", JobOptions { tag: tag.into(), retry_policy: fixed_retry(0, 1.0), ..Default::default() })
+    command_with(
+        "work",
+        JobOptions { tag: tag.into(), retry_policy: fixed_retry(0, 1.0), ..Default::default() },
+    )
 }
 
 fn of_tag(tag: &str) -> Option<JobFilter> {
@@ -46,7 +49,10 @@ impl Watch {
 
     async fn next(&mut self) -> Event {
         let next = tokio::time::timeout(PATIENCE, self.stream.message()).await;
-        let message = next.expect("the watch tells something").expect("the watch holds").expect("it never ends by itself");
+        let message = next
+            .expect("the watch tells something")
+            .expect("the watch holds")
+            .expect("it never ends by itself");
         self.token = message.resume_token;
         message.event.expect("an event")
     }

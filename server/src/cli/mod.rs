@@ -1,0 +1,451 @@
+//! The command line's client: a user of the Rust SDK, as any program is.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the job failed or something went wrong, 2 usage,
+//! 3 the job was cancelled, 4 the server is away.
+
+mod demo;
+mod follow;
+mod show;
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use futures::TryStreamExt as _;
+use haulier::proto::{self, CancelResult, JobFilter, JobState, ListOrder};
+use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority};
+
+pub use demo::{Demo, demo};
+
+/// Ended well.
+pub const OK: u8 = 0;
+/// The job failed, or something went wrong.
+pub const FAILED: u8 = 1;
+/// The arguments are wrong.
+pub const USAGE: u8 = 2;
+/// The job was cancelled.
+pub const CANCELLED: u8 = 3;
+/// The server is away.
+pub const AWAY: u8 = 4;
+
+/// How long to try before the server counts as away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A command that speaks to a server.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Store a job that runs a command
+    Enqueue(Enqueue),
+    /// Show a job with its attempts
+    Get(Get),
+    /// Follow a job live until its outcome
+    Watch(Watch),
+    /// List jobs, the newest first
+    List(List),
+    /// Cancel a job: at once while it waits, through its handler while it runs
+    Cancel(Cancel),
+    /// Start a new run of a failed or cancelled job
+    Requeue(Requeue),
+}
+
+/// Where the server is, and how to show what it says.
+#[derive(Args, Clone)]
+pub struct Server {
+    /// Address of the server
+    #[arg(long, env = "HAULIER_ADDRESS", default_value = "http://127.0.0.1:4285", global = true)]
+    address: String,
+    /// API key
+    #[arg(long, env = "HAULIER_API_KEY", hide_env_values = true, global = true)]
+    api_key: Option<String>,
+}
+
+/// Arguments of `enqueue`.
+#[derive(Args)]
+pub struct Enqueue {
+    /// Name of the command
+    command: String,
+    /// Request as JSON; `-` reads it from standard input [default: nothing]
+    request: Option<String>,
+    /// Follow the job until its outcome
+    #[arg(long, short)]
+    watch: bool,
+    /// Queue [default: default]
+    #[arg(long)]
+    queue: Option<String>,
+    /// Priority, 1 to 30, higher first [default: 15]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=30))]
+    priority: Option<u8>,
+    /// Never start before this long from now, as in 90s, 5m, 2h
+    #[arg(long, value_parser = duration)]
+    delay: Option<Duration>,
+    /// Longest time of one attempt [default: 10m]
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Retries after the first attempt [default: 2]
+    #[arg(long)]
+    retry_limit: Option<u16>,
+    /// Your own unique id of the job
+    #[arg(long)]
+    ref_id: Option<String>,
+    /// When the ref id is taken by an equal job, answer with that one
+    #[arg(long, requires = "ref_id")]
+    return_existing: bool,
+    /// Makes a repeat of this call do nothing and answer the same, for a day
+    #[arg(long)]
+    request_id: Option<String>,
+    /// Free label to filter by
+    #[arg(long)]
+    tag: Option<String>,
+    /// Group of jobs to count and watch together
+    #[arg(long)]
+    batch_id: Option<String>,
+    /// Free text that says who made the job
+    #[arg(long)]
+    created_by: Option<String>,
+    /// User on whose behalf it runs
+    #[arg(long)]
+    user_id: Option<String>,
+    /// Free argument beside the request; may be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
+    args: Vec<(String, String)>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Arguments of `get`.
+#[derive(Args)]
+pub struct Get {
+    /// Id or ref id of the job
+    job: String,
+    /// Show its log lines too
+    #[arg(long)]
+    logs: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Arguments of `watch`.
+#[derive(Args)]
+pub struct Watch {
+    /// Id or ref id of the job
+    job: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Arguments of `list`.
+#[derive(Args)]
+pub struct List {
+    /// Only jobs in this state; may be repeated
+    #[arg(long, value_enum)]
+    state: Vec<StateName>,
+    /// Only jobs of this command
+    #[arg(long)]
+    command: Option<String>,
+    /// Only jobs of this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only jobs with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only jobs of this batch
+    #[arg(long)]
+    batch_id: Option<String>,
+    /// Only jobs on behalf of this user
+    #[arg(long)]
+    user_id: Option<String>,
+    /// Only jobs whose command, ref id, tag, status or error holds this text
+    #[arg(long)]
+    text: Option<String>,
+    /// Only jobs stored in this month, as in 2026-11 [default: live jobs and the two newest months]
+    #[arg(long)]
+    month: Option<String>,
+    /// The oldest first
+    #[arg(long)]
+    oldest_first: bool,
+    /// Jobs at most
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Arguments of `cancel`.
+#[derive(Args)]
+pub struct Cancel {
+    /// Id or ref id of the job
+    job: String,
+    /// Why, in words
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// How long a running handler may take to stop [default: 30s]
+    #[arg(long, value_parser = duration)]
+    grace: Option<Duration>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Arguments of `requeue`.
+#[derive(Args)]
+pub struct Requeue {
+    /// Id of the job
+    job: i64,
+    /// Run to do again [default: the latest]
+    #[arg(long)]
+    run: Option<i32>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// A state, as it is written on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum StateName {
+    Scheduled,
+    Blocked,
+    Queued,
+    Running,
+    Executed,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// Runs a command; answers its exit code.
+pub async fn run(command: Command) -> u8 {
+    let done = match command {
+        Command::Enqueue(arguments) => enqueue(arguments).await,
+        Command::Get(arguments) => get(arguments).await,
+        Command::Watch(arguments) => watch(arguments).await,
+        Command::List(arguments) => list(arguments).await,
+        Command::Cancel(arguments) => cancel(arguments).await,
+        Command::Requeue(arguments) => requeue(arguments).await,
+    };
+    done.unwrap_or_else(|error| complain(&error))
+}
+
+impl Server {
+    async fn connect(&self) -> haulier::Result<Client> {
+        let mut builder = Client::builder(&self.address).deadline(PATIENCE);
+        if let Some(key) = &self.api_key {
+            builder = builder.api_key(key);
+        }
+        builder.connect().await
+    }
+}
+
+async fn enqueue(arguments: Enqueue) -> haulier::Result<u8> {
+    let request = match request(arguments.request.as_deref()) {
+        Ok(request) => request,
+        Err(message) => return Ok(usage(&message)),
+    };
+    let options = options(&arguments);
+    let client = arguments.server.connect().await?;
+    let mut call = client.enqueue_payload(&arguments.command, request).options(options);
+    if let Some(id) = arguments.request_id {
+        call = call.request_id(id);
+    }
+    let job = call.await?;
+    if arguments.watch {
+        return follow::follow(&client, job.id().into()).await;
+    }
+    show::line(&format!("{}\t{}\t{}", job.id(), job.ref_id(), show::state(job.state())));
+    Ok(OK)
+}
+
+fn request(text: Option<&str>) -> Result<Payload, String> {
+    let text = match text {
+        None => return Ok(Payload::nothing()),
+        Some("-") => {
+            std::io::read_to_string(std::io::stdin()).map_err(|error| format!("standard input: {error}"))?
+        }
+        Some(text) => text.to_owned(),
+    };
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(_) => Ok(Payload::json_text(text)),
+        Err(error) => {
+            Err(format!("the request is not JSON: {error}; a text needs quotes of its own, as in '\"text\"'"))
+        }
+    }
+}
+
+fn options(from: &Enqueue) -> Options {
+    let mut options = Options::new();
+    let set = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    if let Some(queue) = set(&from.queue) {
+        options = options.queue(queue);
+    }
+    if let Some(priority) = from.priority {
+        options = options.priority(Priority::from(priority));
+    }
+    if let Some(delay) = from.delay {
+        options = options.delay(delay);
+    }
+    if let Some(timeout) = from.timeout {
+        options = options.timeout(timeout);
+    }
+    if let Some(limit) = from.retry_limit {
+        options = options.retry_limit(limit);
+    }
+    if let Some(ref_id) = set(&from.ref_id) {
+        options = options.ref_id(ref_id);
+    }
+    if from.return_existing {
+        options = options.return_existing();
+    }
+    if let Some(tag) = set(&from.tag) {
+        options = options.tag(tag);
+    }
+    if let Some(batch_id) = set(&from.batch_id) {
+        options = options.batch_id(batch_id);
+    }
+    if let Some(created_by) = set(&from.created_by) {
+        options = options.created_by(created_by);
+    }
+    if let Some(user_id) = set(&from.user_id) {
+        options = options.user_id(user_id);
+    }
+    from.args.iter().fold(options, |options, (name, value)| options.arg(name, value))
+}
+
+async fn get(arguments: Get) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    let job = client.get(key(&arguments.job)).await?;
+    let id = job.summary.as_ref().map_or(0, |summary| summary.id);
+    let attempts: Vec<_> = client.attempts(id).try_collect().await?;
+    show::job(&job, &attempts);
+    if arguments.logs {
+        let lines: Vec<_> = client.logs(id).pages().try_collect().await?;
+        lines.iter().for_each(|line| show::line(&show::log_line(line)));
+    }
+    Ok(OK)
+}
+
+async fn watch(arguments: Watch) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    follow::follow(&client, key(&arguments.job)).await
+}
+
+async fn list(arguments: List) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    let states = arguments.state.iter().map(|name| i32::from(name.state())).collect();
+    let filter = JobFilter {
+        states,
+        command: arguments.command.unwrap_or_default(),
+        queue: arguments.queue.unwrap_or_default(),
+        tag: arguments.tag.unwrap_or_default(),
+        batch_id: arguments.batch_id.unwrap_or_default(),
+        user_id: arguments.user_id.unwrap_or_default(),
+        text: arguments.text.unwrap_or_default(),
+        args: HashMap::new(),
+        ..JobFilter::default()
+    };
+    let order = if arguments.oldest_first { ListOrder::OldestFirst } else { ListOrder::NewestFirst };
+    let size = i32::try_from(arguments.limit.clamp(1, 500)).unwrap_or(500);
+    let mut call = client.list(filter).order(order).page_size(size);
+    if let Some(month) = arguments.month {
+        call = call.month(month);
+    }
+    let mut pages = call.pages();
+    let mut jobs = Vec::new();
+    while jobs.len() < arguments.limit {
+        match pages.try_next().await? {
+            Some(job) => jobs.push(job),
+            None => break,
+        }
+    }
+    show::jobs(&jobs);
+    Ok(OK)
+}
+
+async fn cancel(arguments: Cancel) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    let mut call = client.cancel(key(&arguments.job)).reason(arguments.reason);
+    if let Some(grace) = arguments.grace {
+        call = call.grace(grace);
+    }
+    let answer = call.await?;
+    let id = answer.job.as_ref().map_or(0, |job| job.id);
+    let text = match answer.result() {
+        CancelResult::Cancelled => "cancelled: it will never start",
+        CancelResult::Requested => "its worker process is told to stop",
+        CancelResult::AlreadyFinished => "it had ended before",
+        CancelResult::Unspecified => "unknown",
+    };
+    show::line(&format!("{id}\t{text}"));
+    Ok(OK)
+}
+
+async fn requeue(arguments: Requeue) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    let mut call = client.requeue(arguments.job);
+    if let Some(run) = arguments.run {
+        call = call.run(run);
+    }
+    let answer = call.await?;
+    let run = answer.job.as_ref().map_or(0, |job| job.run);
+    let text = if answer.created { "began" } else { "had begun before" };
+    show::line(&format!("{}\trun {run} {text}", arguments.job));
+    Ok(OK)
+}
+
+impl StateName {
+    fn state(self) -> JobState {
+        match self {
+            StateName::Scheduled => JobState::Scheduled,
+            StateName::Blocked => JobState::Blocked,
+            StateName::Queued => JobState::Queued,
+            StateName::Running => JobState::Running,
+            StateName::Executed => JobState::Executed,
+            StateName::Completed => JobState::Completed,
+            StateName::Failed => JobState::Failed,
+            StateName::Cancelled => JobState::Cancelled,
+        }
+    }
+}
+
+/// A number is an id, anything else a ref id.
+fn key(text: &str) -> JobKey {
+    text.parse::<i64>().map_or_else(|_| text.into(), JobKey::from)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::read_duration(text)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The exit code of a job's outcome.
+fn code_of(state: JobState) -> u8 {
+    match state {
+        JobState::Failed => FAILED,
+        JobState::Cancelled => CANCELLED,
+        _ => OK,
+    }
+}
+
+fn usage(message: &str) -> u8 {
+    let _ = writeln!(std::io::stderr().lock(), "haulier: {message}");
+    USAGE
+}
+
+/// Says what went wrong; answers the exit code for it.
+fn complain(error: &Error) -> u8 {
+    let _ = writeln!(std::io::stderr().lock(), "haulier: {error}");
+    for violation in error.violations() {
+        let _ = writeln!(std::io::stderr().lock(), "  {}: {}", violation.field, violation.message);
+    }
+    match (error, error.code()) {
+        (Error::Connect { .. }, _) | (_, Some(Code::Unavailable)) => AWAY,
+        (Error::Config { .. }, _) | (_, Some(Code::InvalidArgument)) => USAGE,
+        _ => FAILED,
+    }
+}
+
+/// A summary, if the record has one: it always has.
+fn summary(job: &proto::JobResult) -> proto::JobSummary {
+    job.summary.clone().unwrap_or_default()
+}

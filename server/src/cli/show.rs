@@ -1,0 +1,175 @@
+//! What the command line shows, and how.
+
+use std::io::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use haulier::proto::job_result::Record;
+use haulier::proto::job_summary::Work;
+use haulier::proto::payload::Kind;
+use haulier::proto::{AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, LogLine, Payload};
+use haulier::{JobState, LogLevel};
+
+/// A line on stdout. A reader that has gone, such as `head`, is no failure.
+pub(super) fn line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// A state in one word.
+pub(super) fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Unspecified => "unknown",
+        JobState::Scheduled => "scheduled",
+        JobState::Blocked => "blocked",
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Executed => "executed",
+        JobState::Completed => "completed",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+    }
+}
+
+/// What a job does.
+pub(super) fn work(summary: &JobSummary) -> String {
+    match &summary.work {
+        Some(Work::Command(command)) => command.clone(),
+        Some(Work::Api(api)) => api.target.clone(),
+        None => String::new(),
+    }
+}
+
+/// Many jobs, a row each.
+pub(super) fn jobs(jobs: &[JobSummary]) {
+    let mut table =
+        table(&["id", "state", "command", "queue", "attempt", "created", "tag", "status or error"]);
+    for job in jobs {
+        let error = job.error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
+        let note = if error.is_empty() { job.status.clone() } else { error };
+        table.add_row([
+            job.id.to_string(),
+            state(job.state()).to_owned(),
+            work(job),
+            job.queue.clone(),
+            job.attempt.to_string(),
+            job.create_time.map(|time| time.to_string()).unwrap_or_default(),
+            job.tag.clone(),
+            note.lines().next().unwrap_or_default().to_owned(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// One job with all that is known of it.
+pub(super) fn job(job: &JobResult, attempts: &[JobAttempt]) {
+    let summary = super::summary(job);
+    let mut table = table(&[]);
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            table.add_row([name.to_owned(), value]);
+        }
+    };
+    row("id", summary.id.to_string());
+    row("ref id", summary.ref_id.clone());
+    row("state", state(summary.state()).to_owned());
+    row("command", work(&summary));
+    row("queue", summary.queue.clone());
+    row("priority", summary.priority.to_string());
+    row("run", summary.run.to_string());
+    row("tag", summary.tag.clone());
+    row("batch", summary.batch_id.clone());
+    row("user", summary.user_id.clone());
+    row("created", summary.create_time.map(|time| time.to_string()).unwrap_or_default());
+    row("ready", summary.ready_time.map(|time| time.to_string()).unwrap_or_default());
+    row("started", summary.start_time.map(|time| time.to_string()).unwrap_or_default());
+    row("finished", summary.finish_time.map(|time| time.to_string()).unwrap_or_default());
+    row("worker process", summary.worker_process.clone());
+    row("progress", summary.progress.map(|part| format!("{:.0} %", part * 100.0)).unwrap_or_default());
+    row("status", summary.status.clone());
+    row("cancelled", summary.cancel_message.clone());
+    row("error", summary.error.as_ref().map(error_text).unwrap_or_default());
+    let (request, result) = payloads(job);
+    row("request", request);
+    row("result", result);
+    line(&table.to_string());
+    show_attempts(attempts);
+}
+
+fn show_attempts(attempts: &[JobAttempt]) {
+    if attempts.is_empty() {
+        return;
+    }
+    let mut table = table(&["run", "attempt", "outcome", "worker process", "started", "ended", "error"]);
+    for attempt in attempts {
+        table.add_row([
+            attempt.run.to_string(),
+            attempt.attempt.to_string(),
+            outcome(attempt.outcome()).to_owned(),
+            attempt.worker_process.clone(),
+            attempt.start_time.map(|time| time.to_string()).unwrap_or_default(),
+            attempt.finish_time.map(|time| time.to_string()).unwrap_or_default(),
+            attempt.error.as_ref().map(error_text).unwrap_or_default(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+fn outcome(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Unspecified => "unknown",
+        AttemptOutcome::Running => "running",
+        AttemptOutcome::Completed => "completed",
+        AttemptOutcome::Failed => "failed",
+        AttemptOutcome::TimedOut => "timed out",
+        AttemptOutcome::Crashed => "crashed",
+        AttemptOutcome::Released => "released",
+        AttemptOutcome::Cancelled => "cancelled",
+        AttemptOutcome::NotReceived => "not received",
+    }
+}
+
+/// An error in one line.
+pub(super) fn error_text(error: &JobError) -> String {
+    if error.code.is_empty() { error.message.clone() } else { format!("{}: {}", error.code, error.message) }
+}
+
+/// Request and result as text.
+fn payloads(job: &JobResult) -> (String, String) {
+    match &job.record {
+        Some(Record::Queued(job)) => (payload(job.request.as_ref()), String::new()),
+        Some(Record::Completed(job)) => (payload(job.request.as_ref()), payload(job.result.as_ref())),
+        Some(Record::Failed(job)) => (payload(job.request.as_ref()), String::new()),
+        None => (String::new(), String::new()),
+    }
+}
+
+/// A payload as text; bytes by their size.
+pub(super) fn payload(payload: Option<&Payload>) -> String {
+    match payload.and_then(|payload| payload.kind.as_ref()) {
+        Some(Kind::Json(json)) => json.clone(),
+        Some(Kind::Data(data)) => format!("{} bytes", data.len()),
+        Some(Kind::Value(value)) => format!("{value:?}"),
+        None => String::new(),
+    }
+}
+
+/// A log line.
+pub(super) fn log_line(line: &LogLine) -> String {
+    let level = match line.level() {
+        LogLevel::Trace => "TRACE",
+        LogLevel::Debug => "DEBUG",
+        LogLevel::Warn => "WARN ",
+        LogLevel::Error => "ERROR",
+        LogLevel::Info | LogLevel::Unspecified => "INFO ",
+    };
+    let time = line.time.map(|time| time.to_string()).unwrap_or_default();
+    format!("{time} {level} {}", line.message)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if !header.is_empty() {
+        table.set_header(header.iter().map(|name| name.to_uppercase()));
+    }
+    table
+}

@@ -1,0 +1,167 @@
+//! What is in the contract and not built yet says so by its name: no method and no field is passed over in silence.
+
+use haulier_proto::v1 as pb;
+use haulier_tests::messages::{command, command_with, completed, json};
+use haulier_tests::{HandWorker, Refusal, Server, on_both, refusal};
+use pb::admin_service_client::AdminServiceClient;
+use pb::lock_service_client::LockServiceClient;
+use pb::queue_service_client::QueueServiceClient;
+use pb::recurring_task_service_client::RecurringTaskServiceClient;
+use pb::{JobFilter, JobOptions, JobState, ListJobsRequest, RetryPolicy};
+use tonic::Code;
+
+on_both!(
+    each_method_that_is_not_built_says_so_by_its_name,
+    each_option_that_is_not_built_says_so_by_its_name,
+    each_filter_that_is_not_built_says_so_by_its_name,
+    other_fields_that_are_not_built_say_so_by_their_name,
+    a_method_that_no_contract_has_is_unimplemented,
+);
+
+#[track_caller]
+fn must_say(refused: &Refusal, name: &str) {
+    refused.must_be(Code::Unimplemented, "NOT_SUPPORTED");
+    assert!(refused.message.contains(name), "wanted {name} in {refused:?}");
+}
+
+async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
+    let channel = server.channel();
+    macro_rules! check {
+        ($client:expr; $($method:ident: $request:ident = $name:literal),+ $(,)?) => {
+            let mut client = $client;
+            $(must_say(&refusal(client.$method(pb::$request::default()).await), $name);)+
+        };
+    }
+    check!(server.jobs();
+        enqueue_api: EnqueueApiRequest = "EnqueueApi",
+        enqueue_batch: EnqueueBatchRequest = "EnqueueBatch",
+        run_command: RunCommandRequest = "RunCommand",
+        cancel_jobs: CancelJobsRequest = "CancelJobs",
+        requeue_jobs: RequeueJobsRequest = "RequeueJobs",
+        get_batch: GetBatchRequest = "GetBatch",
+        list_deliveries: ListDeliveriesRequest = "ListDeliveries",
+        replay_delivery: ReplayDeliveryRequest = "ReplayDelivery",
+        explain_job: ExplainJobRequest = "ExplainJob",
+    );
+    check!(RecurringTaskServiceClient::new(channel.clone());
+        put_recurring_task: PutRecurringTaskRequest = "PutRecurringTask",
+        get_recurring_task: GetRecurringTaskRequest = "GetRecurringTask",
+        list_recurring_tasks: ListRecurringTasksRequest = "ListRecurringTasks",
+        delete_recurring_task: DeleteRecurringTaskRequest = "DeleteRecurringTask",
+        pause_recurring_task: PauseRecurringTaskRequest = "PauseRecurringTask",
+        resume_recurring_task: ResumeRecurringTaskRequest = "ResumeRecurringTask",
+        trigger_recurring_task: TriggerRecurringTaskRequest = "TriggerRecurringTask",
+        preview_schedule: PreviewScheduleRequest = "PreviewSchedule",
+    );
+    check!(QueueServiceClient::new(channel.clone());
+        get_queue: GetQueueRequest = "GetQueue",
+        list_queues: ListQueuesRequest = "ListQueues",
+        pause_queue: PauseQueueRequest = "PauseQueue",
+        resume_queue: ResumeQueueRequest = "ResumeQueue",
+        update_queue: UpdateQueueRequest = "UpdateQueue",
+    );
+    check!(LockServiceClient::new(channel.clone());
+        acquire_lock: AcquireLockRequest = "AcquireLock",
+        renew_lock: RenewLockRequest = "RenewLock",
+        release_lock: ReleaseLockRequest = "ReleaseLock",
+        list_locks: ListLocksRequest = "ListLocks",
+        break_lock: BreakLockRequest = "BreakLock",
+    );
+    let mut admin = AdminServiceClient::new(channel);
+    let export = admin.export_history_month(pb::ExportHistoryMonthRequest::default()).await;
+    must_say(&refusal(export.map(|_| ())), "ExportHistoryMonth");
+    check!(admin;
+        get_overview: GetOverviewRequest = "GetOverview",
+        list_commands: ListCommandsRequest = "ListCommands",
+        list_servers: ListServersRequest = "ListServers",
+        list_history_months: ListHistoryMonthsRequest = "ListHistoryMonths",
+        drop_history_month: DropHistoryMonthRequest = "DropHistoryMonth",
+    );
+}
+
+async fn each_option_that_is_not_built_says_so_by_its_name(server: &Server) {
+    let parent = server.enqueue(command("work")).await.job_id;
+    let dependency = pb::Dependency { parent: Some(pb::dependency::Parent::JobId(parent)), condition: 0 };
+    let callback = pb::Callback { command: "done".into(), ..Default::default() };
+    let d = JobOptions::default;
+    let profile = |name: &str| Some(RetryPolicy { profile: name.into(), ..Default::default() });
+    for (field, options) in [
+        ("options.worker", JobOptions { worker: Some("lane".into()), ..d() }),
+        ("options.worker_order", JobOptions { worker_order: pb::WorkerOrder::Relaxed.into(), ..d() }),
+        ("options.depends_on", JobOptions { depends_on: vec![dependency], ..d() }),
+        ("options.callback", JobOptions { callback: Some(callback), ..d() }),
+        ("options.reply_to", JobOptions { reply_to: "https://example.org".into(), ..d() }),
+        ("options.reply_mode", JobOptions { reply_mode: pb::ReplyMode::Carry.into(), ..d() }),
+        ("options.reply_body", JobOptions { reply_body: pb::ReplyBody::Envelope.into(), ..d() }),
+        ("options.reply_on_success_only", JobOptions { reply_on_success_only: true, ..d() }),
+        ("options.retry_policy.profile", JobOptions { retry_policy: profile("abp"), ..d() }),
+        ("options.retry_policy.profile", JobOptions { retry_policy: profile("none"), ..d() }),
+    ] {
+        must_say(&server.enqueue_refused(command_with("work", options)).await, field);
+    }
+    // An empty named worker says: none. That is what every job has now.
+    server.enqueue(command_with("work", JobOptions { worker: Some(String::new()), ..d() })).await;
+    let listed = server.jobs().list_jobs(ListJobsRequest::default()).await.unwrap().into_inner().jobs;
+    assert_eq!(listed.len(), 2);
+}
+
+async fn each_filter_that_is_not_built_says_so_by_its_name(server: &Server) {
+    let d = JobFilter::default;
+    for (field, filter) in [
+        ("filter.worker", JobFilter { worker: "lane".into(), ..d() }),
+        ("filter.reply_to", JobFilter { reply_to: "https://example.org".into(), ..d() }),
+        ("filter.recurring_task", JobFilter { recurring_task: "nightly".into(), ..d() }),
+    ] {
+        let request = ListJobsRequest { filter: Some(filter.clone()), ..Default::default() };
+        must_say(&refusal(server.jobs().list_jobs(request).await), field);
+        let request = pb::WatchJobsRequest { filter: Some(filter), ..Default::default() };
+        let refused = match server.jobs().watch_jobs(request).await {
+            Ok(answer) => refusal(answer.into_inner().message().await),
+            Err(status) => status.into(),
+        };
+        must_say(&refused, field);
+    }
+}
+
+async fn other_fields_that_are_not_built_say_so_by_their_name(server: &Server) {
+    let stored = server.enqueue(command("work")).await;
+    server.cancel(stored.job_id, "no", None).await;
+    let requeue = |set: fn(&mut pb::RequeueJobRequest)| {
+        let mut request = pb::RequeueJobRequest { job_id: stored.job_id, ..Default::default() };
+        set(&mut request);
+        request
+    };
+    let request = requeue(|request| request.include_dependants = true);
+    must_say(&refusal(server.jobs().requeue_job(request).await), "include_dependants");
+
+    let served =
+        pb::ServedCommand { command: "work".into(), worker: Some("lane".into()), ..Default::default() };
+    let request = pb::RegisterWorkerRequest {
+        name: "me".into(),
+        instance_id: "1".into(),
+        commands: vec![served],
+        ..Default::default()
+    };
+    must_say(&refusal(server.workers().register_worker(request).await), "commands[0].worker");
+
+    server.enqueue(command("work")).await;
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    let job = worker.claim_one().await;
+    let item = pb::EnqueueCommandItem { command: "next".into(), ..Default::default() };
+    let item = pb::EnqueueItem { work: Some(pb::enqueue_item::Work::Command(item)), ..Default::default() };
+    let complete = pb::CompleteOutcome { result: json("1"), enqueue: vec![item] };
+    let ack = worker.end(&job.lease, pb::outcome_report::Outcome::Complete(complete)).await;
+    let error = ack.error.expect("a refusal");
+    assert_eq!(error.field, "outcomes[0].complete.enqueue");
+    assert_eq!(server.summary(job.job_id).await.state(), JobState::Running);
+    assert_eq!(worker.end_well(&job.lease, completed("1")).await, JobState::Completed);
+}
+
+async fn a_method_that_no_contract_has_is_unimplemented(server: &Server) {
+    let mut grpc = tonic::client::Grpc::new(server.channel());
+    grpc.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/haulier.v1.JobService/Nonsense");
+    let codec = tonic_prost::ProstCodec::<pb::GetJobRequest, pb::GetJobResponse>::default();
+    let refused = refusal(grpc.unary(tonic::Request::new(pb::GetJobRequest::default()), path, codec).await);
+    assert_eq!(refused.code, Code::Unimplemented);
+}
