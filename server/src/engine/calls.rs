@@ -126,6 +126,8 @@ pub struct RegisterCall {
     pub labels: BTreeMap<String, String>,
     /// Jobs it runs at once.
     pub slots: i32,
+    /// Name and version of its SDK; may be empty.
+    pub sdk: String,
     /// The lease time it wishes for, within the limits.
     pub lease_time: Duration,
 }

@@ -278,6 +278,7 @@ impl Hands {
                     lease: lease(&new[at].job, &handoff),
                     job: new[at].job.clone(),
                     checkpoint: None,
+                    last_error: None,
                 })
                 .collect();
             if refused && leased.is_empty() {

@@ -34,6 +34,8 @@ pub use error::{Error, Result, Violation};
 pub use report::ReportLink;
 pub use sessions::DrainTarget;
 
+pub use crate::store::LeasedJob;
+
 use crate::clock::{self, Clock};
 use crate::model::{ServerId, Time};
 use crate::store::Store;

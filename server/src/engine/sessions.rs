@@ -220,6 +220,7 @@ impl Engine {
                 queues: call.queues,
                 labels: call.labels,
                 slots: call.slots,
+                sdk: call.sdk,
                 lease_time: call.lease_time,
                 create_time: now,
                 expire_time: now.plus(call.lease_time),

@@ -20,6 +20,10 @@ pub enum FailureReason {
     Abandoned,
     /// The handler could not read the request.
     UnreadableRequest,
+    /// The called API answered an error, or could not be reached.
+    Api,
+    /// The result was refused, for its size or because it is not JSON.
+    UnstorableResult,
 }
 
 /// The error of an attempt.

@@ -106,7 +106,10 @@ pub fn after_attempt(ended: &Ended, at: &Circumstances<'_>) -> Next {
             }
         }
         Ended::Failed { error, retryable, retry_delay } => {
-            after_failure(AttemptEnd::Failed, error.clone(), *retryable, *retry_delay, at)
+            // A worker process that keeps the time itself says so in the reason.
+            let timed_out = error.reason == FailureReason::Timeout;
+            let end = if timed_out { AttemptEnd::TimedOut } else { AttemptEnd::Failed };
+            after_failure(end, error.clone(), *retryable, *retry_delay, at)
         }
         Ended::TimedOut => {
             let message = format!("the attempt took longer than its timeout of {:?}", at.timeout);

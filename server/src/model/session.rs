@@ -50,6 +50,8 @@ pub struct Session {
     pub labels: BTreeMap<String, String>,
     /// Jobs it runs at once.
     pub slots: i32,
+    /// Name and version of its SDK; may be empty.
+    pub sdk: String,
     /// How long it lives without a heartbeat.
     pub lease_time: Duration,
     /// When it registered.

@@ -39,8 +39,8 @@ pub use open::{OpenOptions, Purpose, migrate, open};
 use async_trait::async_trait;
 
 use crate::model::{
-    Attempt, CancelMark, CancelReason, Ended, Epoch, Fence, Job, JobId, Lease, Level, LogLine, Month, Order,
-    Outcome, Payload, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View,
+    Attempt, CancelMark, CancelReason, Ended, Epoch, Fence, Job, JobError, JobId, Lease, Level, LogLine,
+    Month, Order, Outcome, Payload, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View,
 };
 
 /// Why a verb did not do its work.
@@ -169,6 +169,8 @@ pub struct LeasedJob {
     pub job: Job,
     /// The last checkpoint of this run, with its sequence.
     pub checkpoint: Option<(i64, Payload)>,
+    /// The error of the attempt before this one, if it left one.
+    pub last_error: Option<JobError>,
 }
 
 /// What became of a claim.

@@ -346,6 +346,8 @@ struct Served {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     slots: i32,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    sdk: String,
 }
 
 /// The values of a session row.
@@ -355,6 +357,7 @@ pub(crate) fn session_values(session: &Session) -> Result<Vec<Value>> {
         queues: session.queues.clone(),
         labels: session.labels.clone(),
         slots: session.slots,
+        sdk: session.sdk.clone(),
     };
     Ok(values![
         session.id,
@@ -389,6 +392,7 @@ pub(crate) fn read_session(row: &mut Columns) -> Try<Session> {
         queues: served.queues,
         labels: served.labels,
         slots: served.slots,
+        sdk: served.sdk,
         lease_time,
         create_time,
         expire_time,

@@ -91,6 +91,7 @@ impl Bench {
             commands: Vec::new(),
             queues: vec!["default".into()],
             labels: BTreeMap::new(),
+            sdk: String::new(),
             slots: 4,
             lease_time: limits::LEASE_TIME_DEFAULT,
             create_time: now,

@@ -57,6 +57,7 @@ statements! {
     FindEndings = "find_endings.sql",
     FlagLeases = "flag_leases.sql",
     ForcedCancels = "forced_cancels.sql",
+    ForgetProgress = "forget_progress.sql",
     InsertAttempts = "insert_attempts.sql",
     InsertCancel = "insert_cancel.sql",
     InsertExpiries = "insert_expiries.sql",

@@ -79,6 +79,8 @@ fn failure_reason(reason: FailureReason) -> pb::FailureReason {
         FailureReason::Poison => pb::FailureReason::Poison,
         FailureReason::Abandoned => pb::FailureReason::Abandoned,
         FailureReason::UnreadableRequest => pb::FailureReason::UnreadableRequest,
+        FailureReason::Api => pb::FailureReason::Api,
+        FailureReason::UnstorableResult => pb::FailureReason::UnstorableResult,
     }
 }
 

@@ -295,12 +295,10 @@ fn read_failure(check: &mut Check, given: pb::FailOutcome) -> Ended {
     let allowed = Duration::ZERO..=*up_to(wire::RETRY_DELAY_MAX).end();
     let retry_delay = check.duration("retry_delay", given.retry_delay, allowed);
     let (reason, is_final) = match check.one_of("reason", given.reason) {
-        pb::FailureReason::Unspecified | pb::FailureReason::Handler | pb::FailureReason::Api => {
-            (FailureReason::Handler, false)
-        }
-        pb::FailureReason::NonRetryable | pb::FailureReason::UnstorableResult => {
-            (FailureReason::NonRetryable, true)
-        }
+        pb::FailureReason::Unspecified | pb::FailureReason::Handler => (FailureReason::Handler, false),
+        pb::FailureReason::Api => (FailureReason::Api, false),
+        pb::FailureReason::NonRetryable => (FailureReason::NonRetryable, true),
+        pb::FailureReason::UnstorableResult => (FailureReason::UnstorableResult, true),
         pb::FailureReason::Timeout => (FailureReason::Timeout, false),
         pb::FailureReason::UnreadableRequest => (FailureReason::UnreadableRequest, true),
         pb::FailureReason::Poison | pb::FailureReason::Abandoned | pb::FailureReason::WorkerLost => {

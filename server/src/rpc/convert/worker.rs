@@ -7,9 +7,9 @@ use haulier_proto::v1 as pb;
 use super::job::{short_session, work};
 use super::options::options_message;
 use super::payload::payload_message;
-use super::{duration, timestamp};
-use crate::engine::{ClaimAnswer, ClaimCall, RegisterCall, Result};
-use crate::model::{Job, Lease, LeaseToken, Payload, ServedCommand, Session, SessionState, Time, limits};
+use super::{duration, job_error, timestamp};
+use crate::engine::{ClaimAnswer, ClaimCall, LeasedJob, RegisterCall, Result};
+use crate::model::{LeaseToken, ServedCommand, Session, SessionState, Time, limits};
 use crate::rpc::check::{Check, wire};
 
 /// Reads RegisterWorker.
@@ -27,6 +27,7 @@ pub(crate) fn register(given: pb::RegisterWorkerRequest) -> Result<RegisterCall>
         commands,
         queues,
         labels: check.map("labels", given.labels),
+        sdk: given.sdk,
         slots: check.number_or("slots", given.slots, 1, 1..=limits::SLOTS_MAX),
         lease_time: check
             .duration("lease_time", given.lease_time, allowed)
@@ -124,15 +125,12 @@ pub(crate) fn claim(given: pb::ClaimJobRequest) -> Result<ClaimCall> {
 
 /// The answer to a claim.
 pub(crate) fn claim_answer(answer: &ClaimAnswer, sequence: i64) -> pb::ClaimJobResponse {
-    let jobs = answer
-        .jobs
-        .iter()
-        .map(|leased| leased_job(&leased.job, &leased.lease, leased.checkpoint.as_ref(), answer.now))
-        .collect();
+    let jobs = answer.jobs.iter().map(|leased| leased_job(leased, answer.now)).collect();
     pb::ClaimJobResponse { jobs, sequence }
 }
 
-fn leased_job(job: &Job, lease: &Lease, checkpoint: Option<&(i64, Payload)>, now: Time) -> pb::LeasedJob {
+fn leased_job(leased: &LeasedJob, now: Time) -> pb::LeasedJob {
+    let LeasedJob { lease, job, checkpoint, last_error } = leased;
     let what = match work(&job.spec.work) {
         pb::job_summary::Work::Command(command) => pb::leased_job::Work::Command(command),
         pb::job_summary::Work::Api(api) => pb::leased_job::Work::Api(api),
@@ -151,8 +149,9 @@ fn leased_job(job: &Job, lease: &Lease, checkpoint: Option<&(i64, Payload)>, now
         timeout: Some(duration(lease.time_left(now))),
         user_id: job.spec.user_id.clone(),
         user_claims: job.spec.user_claims.clone().into_iter().collect(),
-        checkpoint: checkpoint.and_then(|(_, payload)| payload_message(payload)),
-        checkpoint_sequence: checkpoint.map_or(0, |(sequence, _)| *sequence),
+        checkpoint: checkpoint.as_ref().and_then(|(_, payload)| payload_message(payload)),
+        last_error: last_error.as_ref().map(job_error),
+        checkpoint_sequence: checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence),
         enqueue_time: Some(timestamp(job.create_time)),
         log_sequence: lease.log_sequence,
         strict: job.spec.strict,
@@ -176,6 +175,7 @@ pub(crate) fn worker_process((session, running): &(Session, i64)) -> pb::WorkerP
         queues: session.queues.clone(),
         labels: session.labels.clone().into_iter().collect(),
         slots: session.slots,
+        sdk: session.sdk.clone(),
         running_count: i32::try_from(*running).unwrap_or(i32::MAX),
         start_time: Some(timestamp(session.create_time)),
         // Every heartbeat moves the expiry to one lease time later.

@@ -31,6 +31,7 @@ fn session(name: &str, created: i64, queue: &str) -> (Session, i64) {
         }],
         queues: vec![queue.into()],
         labels: BTreeMap::new(),
+        sdk: String::new(),
         slots: 1,
         lease_time: Duration::from_secs(30),
         create_time: Time(created),

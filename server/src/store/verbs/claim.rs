@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock;
 use crate::model::{
-    Epoch, Fence, Job, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run, SessionId, Time,
-    Turn, limits,
+    Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run, SessionId,
+    Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -16,6 +16,7 @@ use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, values};
 use crate::store::verbs::enqueue::move_loops;
 use crate::store::verbs::ids;
+use crate::store::verbs::read::read_last_errors;
 use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, LeasedJob, LoopState, Result, StoreError};
 
 /// The key of a claim loop.
@@ -325,6 +326,19 @@ async fn held_of(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<Vec<Lease>> {
     Ok(leases.iter().filter_map(|lease| held.remove(&lease.fence)).collect())
 }
 
+/// The errors of the attempts before these; a first attempt has none, and is not asked about.
+async fn errors_before(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId, JobError>> {
+    let mut by_month: BTreeMap<Month, Vec<(JobId, Run)>> = BTreeMap::new();
+    for lease in leases.iter().filter(|lease| lease.turn.attempt > 1 || lease.turn.crashes > 0) {
+        by_month.entry(lease.month).or_default().push((lease.fence.job, lease.run));
+    }
+    let mut errors = HashMap::new();
+    for (month, runs) in by_month {
+        errors.extend(read_last_errors(unit, month, &runs).await?);
+    }
+    Ok(errors)
+}
+
 async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId, LeasedJob>> {
     let mut by_month: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
     for lease in leases {
@@ -338,10 +352,12 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
         }
     }
     let mut checkpoints = read_checkpoints(unit, leases).await?;
+    let mut errors = errors_before(unit, leases).await?;
     let leased = |lease: &Lease| {
         let job = jobs.remove(&lease.fence.job)?;
         let checkpoint = checkpoints.remove(&(job.id, lease.run));
-        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint }))
+        let last_error = errors.remove(&job.id);
+        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint, last_error }))
     };
     Ok(leases.iter().filter_map(leased).collect())
 }

@@ -92,6 +92,7 @@ async fn begin_run(unit: &mut Unit<'_>, job: Job, route: RouteId, last: Epoch, n
     let turn = Turn { epoch: last.next(now), ..Turn::default() };
     unit.insert(Sql::InsertReady, Place::Fixed, vec![ReadyRow::first(&job, turn, Time::NEVER).values()])
         .await?;
+    unit.execute(Sql::ForgetProgress, Place::Fixed, values![job.id]).await?;
     let guard = values![run, now, route, ready.priority, now, job.id, old];
     if unit.execute(Sql::RequeueJob, Place::Month(job.month), guard).await? != 1 {
         return Err(Fault::raced("requeued job"));
