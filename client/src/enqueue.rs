@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::client::Client;
 use crate::errors::{Error, Result};
-use crate::handle::{JobHandle, failure};
+use crate::handle::{JobHandle, cancellation, failure};
 use crate::options::{Options, duration, duration_read, job_option_setters};
 use crate::payload::Payload;
 use crate::retry::Repeat;
@@ -194,8 +194,8 @@ impl BatchItem for EnqueueApi {
 /// use haulier::Dependency;
 /// let stored = client
 ///     .batch()
-///     .add_as("fetch", client.enqueue_named("Fetch", "https://example.org/"))
-///     .add(client.enqueue_named("Index", ()).depends_on(Dependency::local_key("fetch")))
+///     .push_as("fetch", client.enqueue_named("Fetch", "https://example.org/"))
+///     .push(client.enqueue_named("Index", ()).depends_on(Dependency::local_key("fetch")))
 ///     .await?;
 /// assert_eq!(stored.jobs.len(), 2);
 /// # Ok(())
@@ -216,12 +216,12 @@ impl Batch {
     }
 
     /// Adds a job; 1,000 in all by default.
-    pub fn add(self, item: impl BatchItem) -> Self {
-        self.add_as("", item)
+    pub fn push(self, item: impl BatchItem) -> Self {
+        self.push_as("", item)
     }
 
     /// Adds a job on which others of the batch can depend, by this key.
-    pub fn add_as(mut self, local_key: impl Into<String>, item: impl BatchItem) -> Self {
+    pub fn push_as(mut self, local_key: impl Into<String>, item: impl BatchItem) -> Self {
         if let Ok(items) = &mut self.items {
             match item.into_batch_item(local_key.into()) {
                 Ok(item) => items.push(item),
@@ -323,9 +323,12 @@ impl<T> Run<T> {
 
     /// Starts it and waits, and gives back the answer as the server sent it: state, result and error, also of a failed run.
     pub async fn outcome(self) -> Result<pb::RunCommandResponse> {
-        let timeout = duration_read(self.options.timeout).unwrap_or(DEFAULT_TIMEOUT);
-        let deadline = self.wait.unwrap_or(timeout).saturating_add(self.client.deadline());
+        let deadline = self.waits().saturating_add(self.client.deadline());
         self.send(false, deadline).await
+    }
+
+    fn waits(&self) -> Duration {
+        self.wait.or(duration_read(self.options.timeout)).unwrap_or(DEFAULT_TIMEOUT)
     }
 
     async fn send(self, detach: bool, deadline: Duration) -> Result<pb::RunCommandResponse> {
@@ -343,13 +346,14 @@ impl<T> Run<T> {
 
 impl<T: DeserializeOwned + Send + 'static> Run<T> {
     async fn result(self) -> Result<T> {
-        let waited = self.wait.unwrap_or_default();
+        let waited = self.waits();
         let answer = self.outcome().await?;
         match answer.state() {
             pb::JobState::Executed | pb::JobState::Completed => Payload::from(answer.result).read(),
             pb::JobState::Failed => Err(failure(&answer.ref_id, 1, answer.error)),
             pb::JobState::Cancelled => {
-                Err(crate::handle::cancellation(&answer.ref_id, Default::default(), ""))
+                let message = answer.error.map(|error| error.message).unwrap_or_default();
+                Err(cancellation(&answer.ref_id, pb::CancelReason::Client, &message))
             }
             _ => Err(Error::WaitOver { what: format!("run {}", answer.ref_id), waited }),
         }

@@ -1,6 +1,6 @@
 //! Haulier's Rust SDK: enqueue jobs, follow them, and serve them as a worker.
 //!
-//! [Haulier](https://github.com/haulier/haulier) is a durable background-job service: one server keeps the queue, any program in
+//! Haulier is a durable background-job service: one server keeps the queue, any program in
 //! Rust, Python or TypeScript enqueues jobs over gRPC or runs them. A job is stored before the caller is answered, and runs at
 //! least once.
 //!

@@ -11,7 +11,6 @@ pub use pb::{Backoff, ReplyBody, ReplyMode};
 macro_rules! job_option_setters {
     () => {
         /// The caller's own unique id of the job; at most 255 characters. Default: the server makes one.
-        #[must_use]
         pub fn ref_id(mut self, ref_id: impl Into<String>) -> Self {
             self.options_mut().ref_id = ref_id.into();
             self
@@ -19,14 +18,12 @@ macro_rules! job_option_setters {
 
         /// When the ref id is taken by a job of equal content, answer that job. Default: an error with the reason
         /// `REF_ID_TAKEN`.
-        #[must_use]
         pub fn return_existing(mut self) -> Self {
             self.options_mut().ref_id_policy = haulier_proto::v1::RefIdPolicy::ReturnExisting.into();
             self
         }
 
         /// Queue the job waits in. Default: `default`.
-        #[must_use]
         pub fn queue(mut self, queue: impl Into<String>) -> Self {
             self.options_mut().queue = queue.into();
             self
@@ -34,35 +31,30 @@ macro_rules! job_option_setters {
 
         /// Named worker: jobs with the same one run strictly one at a time, in order, over all worker processes. Default: the
         /// one that the command declares.
-        #[must_use]
         pub fn worker(mut self, worker: impl Into<String>) -> Self {
             self.options_mut().worker = Some(worker.into());
             self
         }
 
         /// No named worker, whatever the command declares.
-        #[must_use]
         pub fn no_worker(mut self) -> Self {
             self.options_mut().worker = Some(String::new());
             self
         }
 
         /// Let other jobs of the named worker pass while this one waits for its retry. Default: they wait too.
-        #[must_use]
         pub fn relaxed_order(mut self) -> Self {
             self.options_mut().worker_order = haulier_proto::v1::WorkerOrder::Relaxed.into();
             self
         }
 
         /// Priority: one of five names, or a number from 1 to 30; higher first. Default: `Normal`, which is 15.
-        #[must_use]
         pub fn priority(mut self, priority: impl Into<$crate::options::Priority>) -> Self {
             priority.into().write(self.options_mut());
             self
         }
 
         /// Never start before this time, by the database's clock; at most 5 years ahead. Default: at once.
-        #[must_use]
         pub fn run_after(mut self, time: std::time::SystemTime) -> Self {
             self.options_mut().delay = None;
             self.options_mut().run_after = Some(time.into());
@@ -70,7 +62,6 @@ macro_rules! job_option_setters {
         }
 
         /// Never start before this long after it was stored; at most 5 years. Default: at once.
-        #[must_use]
         pub fn delay(mut self, delay: std::time::Duration) -> Self {
             self.options_mut().run_after = None;
             self.options_mut().delay = Some($crate::options::duration(delay));
@@ -78,35 +69,30 @@ macro_rules! job_option_setters {
         }
 
         /// Cancelled when its first attempt has not started by then. Default: never.
-        #[must_use]
         pub fn expire_time(mut self, time: std::time::SystemTime) -> Self {
             self.options_mut().expire_time = Some(time.into());
             self
         }
 
         /// Longest time of one attempt; at most 30 days. Default: 10 minutes.
-        #[must_use]
         pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
             self.options_mut().timeout = Some($crate::options::duration(timeout));
             self
         }
 
         /// What happens after a failed attempt. Default: 2 retries, exponential backoff with jitter.
-        #[must_use]
         pub fn retry(mut self, policy: $crate::options::RetryPolicy) -> Self {
             self.options_mut().retry_policy = Some(policy.into());
             self
         }
 
         /// Most retries after the first attempt, 0 to 1,000; the rest of the retry policy stays. Default: 2.
-        #[must_use]
         pub fn retry_limit(mut self, limit: u16) -> Self {
             self.options_mut().retry_policy.get_or_insert_default().retry_limit = Some(limit.into());
             self
         }
 
         /// Wait for this job too; at most 100. Default: none.
-        #[must_use]
         pub fn depends_on(mut self, parent: impl Into<$crate::options::Dependency>) -> Self {
             self.options_mut().depends_on.push(parent.into().into());
             self
@@ -114,21 +100,18 @@ macro_rules! job_option_setters {
 
         /// Stop the handler by itself when the lease cannot be renewed in time, so that two attempts never overlap. Jobs of a
         /// named worker always do. Default: the handler runs on, and the fence decides.
-        #[must_use]
         pub fn strict(mut self) -> Self {
             self.options_mut().strict = true;
             self
         }
 
         /// Command that receives the result after success, as a job of its own. Default: none.
-        #[must_use]
         pub fn callback(mut self, command: impl Into<String>) -> Self {
             self.options_mut().callback.get_or_insert_default().command = command.into();
             self
         }
 
         /// An argument for the callback, over those of the job.
-        #[must_use]
         pub fn callback_arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
             self.options_mut().callback.get_or_insert_default().args.insert(name.into(), value.into());
             self
@@ -136,42 +119,36 @@ macro_rules! job_option_setters {
 
         /// Where to notify of the outcome: an optional HTTP method and a space, optional credentials before an `@`, then a URL.
         /// Default: nowhere.
-        #[must_use]
         pub fn reply_to(mut self, reply_to: impl Into<String>) -> Self {
             self.options_mut().reply_to = reply_to.into();
             self
         }
 
         /// Who acts on `reply_to`. Default: the server delivers.
-        #[must_use]
         pub fn reply_mode(mut self, mode: $crate::options::ReplyMode) -> Self {
             self.options_mut().reply_mode = mode.into();
             self
         }
 
         /// Body of the notification. Default: the result.
-        #[must_use]
         pub fn reply_body(mut self, body: $crate::options::ReplyBody) -> Self {
             self.options_mut().reply_body = body.into();
             self
         }
 
         /// Notify of a success only. Default: of every outcome.
-        #[must_use]
         pub fn reply_on_success_only(mut self) -> Self {
             self.options_mut().reply_on_success_only = true;
             self
         }
 
         /// Free label to filter by. Default: none.
-        #[must_use]
         pub fn tag(mut self, tag: impl Into<String>) -> Self {
             self.options_mut().tag = tag.into();
             self
         }
 
         /// Group of jobs to count and watch together. Default: none.
-        #[must_use]
         pub fn batch_id(mut self, batch_id: impl Into<String>) -> Self {
             self.options_mut().batch_id = batch_id.into();
             self
@@ -179,7 +156,6 @@ macro_rules! job_option_setters {
 
         /// Job that this one descends from; it is not waited for. Default: the running job when enqueued through it, else the
         /// first of `depends_on`.
-        #[must_use]
         pub fn parent_id(mut self, job_id: i64) -> Self {
             self.options_mut().parent_id = job_id;
             self
@@ -187,42 +163,36 @@ macro_rules! job_option_setters {
 
         /// User on whose behalf the job runs; needs the right to act for others. Default: the running job's when enqueued
         /// through it, else none.
-        #[must_use]
         pub fn user_id(mut self, user_id: impl Into<String>) -> Self {
             self.options_mut().user_id = user_id.into();
             self
         }
 
         /// A claim of that user. Default: those of the running job's user when enqueued through it, else none.
-        #[must_use]
         pub fn user_claim(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
             self.options_mut().user_claims.insert(name.into(), value.into());
             self
         }
 
         /// Free text that says who or what made the job. Default: none.
-        #[must_use]
         pub fn created_by(mut self, created_by: impl Into<String>) -> Self {
             self.options_mut().created_by = created_by.into();
             self
         }
 
         /// A free argument beside the request, given to the handler and to the callback, and filterable; at most 64.
-        #[must_use]
         pub fn arg(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
             self.options_mut().args.insert(name.into(), value.into());
             self
         }
 
         /// W3C `traceparent` of the caller. Default: the running job's when enqueued through it, else none.
-        #[must_use]
         pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
             self.options_mut().traceparent = traceparent.into();
             self
         }
 
         /// W3C `tracestate` of the caller. Default: the running job's when enqueued through it, else none.
-        #[must_use]
         pub fn tracestate(mut self, tracestate: impl Into<String>) -> Self {
             self.options_mut().tracestate = tracestate.into();
             self
@@ -232,6 +202,7 @@ macro_rules! job_option_setters {
 pub(crate) use job_option_setters;
 
 /// Options that several jobs share: build them once, give them to each with `Enqueue::options`.
+#[must_use = "options do nothing until a job gets them"]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options(pb::JobOptions);
 
@@ -545,7 +516,7 @@ mod tests {
 
     #[test]
     fn of_two_that_exclude_each_other_the_last_counts() {
-        let options = wire(Options::new().run_after(SystemTime::now()).delay(Duration::from_secs(1)));
+        let options = wire(Options::new().run_after(SystemTime::UNIX_EPOCH).delay(Duration::from_secs(1)));
         assert!(options.run_after.is_none() && options.delay.is_some());
         let options = wire(Options::new().priority(Priority::Low).priority(30));
         assert_eq!((options.priority, options.priority_name()), (Some(30), pb::PriorityName::Unspecified));

@@ -33,6 +33,8 @@ pub(crate) const OUTCOMES_MAX: usize = 1_000;
 const OUTCOME_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of log lines that one job keeps.
 pub(crate) const LINES_BYTES_MAX: usize = 1 << 20;
+/// How long an acknowledgement may take on a stream that works.
+const OVERDUE: Duration = Duration::from_secs(30);
 /// How long what the server could not take now is held back.
 const HOLD: Duration = Duration::from_millis(500);
 
@@ -120,7 +122,7 @@ struct Claims {
     received: i64,
     /// Highest answer that brought jobs.
     brought: i64,
-    /// Highest answer that brought jobs and was told as received.
+    /// Highest answer that brought jobs and was told as received, on a stream that the server has accepted.
     told: i64,
 }
 
@@ -129,7 +131,17 @@ struct Stream {
     number: u64,
     credit: i64,
     is_fresh: bool,
+    /// The server has accepted it: before, what is handed to it may never arrive.
+    is_accepted: bool,
+    /// Highest answer handed to it as received.
+    handed: i64,
     outcomes_first: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { number: 0, credit: 0, is_fresh: true, is_accepted: false, handed: 0, outcomes_first: false }
+    }
 }
 
 impl Default for ReportState {
@@ -334,12 +346,20 @@ impl ReportState {
     pub(crate) fn open_stream(&mut self) -> u64 {
         self.streams += 1;
         let credit = self.session.as_ref().map_or(0, |session| session.credit);
-        self.stream = Some(Stream { number: self.streams, credit, is_fresh: true, outcomes_first: false });
+        self.stream = Some(Stream { number: self.streams, credit, ..Stream::default() });
         let keys: Vec<LeaseKey> = self.leases.keys().copied().collect();
         for key in keys {
             self.change(key, LeaseReport::rewind);
         }
         self.streams
+    }
+
+    /// The server has accepted the stream.
+    pub(crate) fn on_accepted(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.is_accepted = true;
+            self.claims.told = self.claims.told.max(stream.handed);
+        }
     }
 
     /// The next thing for a stream to do.
@@ -349,6 +369,9 @@ impl ReportState {
         }
         let mut message = pb::ReportJobsRequest::default();
         self.fill_frame(&mut message, now);
+        if message.heartbeat.is_some() {
+            self.resend_stale(now);
+        }
         let was_for_outcomes = self.stream.as_ref().is_some_and(|open| open.outcomes_first);
         let message = self.fill_reports(Room::new(message, MESSAGE_BYTES_MAX), now);
         if message != pb::ReportJobsRequest::default() {
@@ -371,9 +394,12 @@ impl ReportState {
             message.session_id.clone_from(&session.id);
         }
         let claims = &mut self.claims;
-        if claims.brought > claims.told || (is_fresh && claims.brought > 0) {
+        if claims.brought > stream.handed {
             message.received.push(pb::ReceivedReport { r#loop: 0, sequence: claims.brought });
-            claims.told = claims.brought;
+            stream.handed = claims.brought;
+        }
+        if stream.is_accepted {
+            claims.told = claims.told.max(stream.handed);
         }
         if session.is_lost || !(is_fresh || now >= session.next_beat) {
             return;
@@ -389,13 +415,23 @@ impl ReportState {
         });
     }
 
+    /// Sends outcomes again whose acknowledgement is long overdue; a repeat finds its own outcome.
+    fn resend_stale(&mut self, now: Instant) {
+        let stale = |lease: &LeaseReport| lease.outcome_sent_at().is_some_and(|sent| now >= sent + OVERDUE);
+        let stale: Vec<LeaseKey> =
+            self.leases.iter().filter(|(_, lease)| stale(lease)).map(|(key, _)| *key).collect();
+        for key in stale {
+            self.change(key, LeaseReport::resend_outcome);
+        }
+    }
+
     /// What leases have to tell, each in its turn.
     fn fill_reports(&mut self, mut room: Room, now: Instant) -> pb::ReportJobsRequest {
         let Some(stream) = &mut self.stream else { return room.message };
         room.credit = stream.credit;
         room.is_credit_whole = self.session.as_ref().is_some_and(|session| stream.credit >= session.credit);
         room.outcomes_left =
-            OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_is_sent()).count();
+            OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_sent_at().is_some()).count();
         room.outcomes_first = stream.outcomes_first;
         let mut later = VecDeque::new();
         while let Some(key) = self.waiting.pop_front() {

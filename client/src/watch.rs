@@ -301,8 +301,9 @@ impl<S: Source> Following<S> {
             );
             return Ok(());
         }
-        // A server that stops may end streams with CANCELLED; that and a broken connection are no answer about the job.
-        let may_pass = worth_retrying(status, Repeat::Safe).is_some() || status.code() == Code::Cancelled;
+        // Servers that stop, and proxies that bound a stream's age, end it so: that is no answer about the job.
+        let is_cut = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded);
+        let may_pass = is_cut || worth_retrying(status, Repeat::Safe).is_some();
         if !may_pass {
             return Err(Error::from_status(S::OPERATION, status));
         }
@@ -323,10 +324,13 @@ fn is_bad_token(status: &Status) -> bool {
     status.get_error_details().error_info().is_some_and(|info| info.reason == "BAD_TOKEN")
 }
 
+/// A watch on its way to its next event, with what comes of that.
+type NextEvent<S> = BoxFuture<'static, (Box<Following<S>>, Result<Option<<S as Source>::Event>>)>;
+
 /// A watch as a stream: idle, waiting for its next event, or ended.
 enum Resuming<S: Source> {
     Idle(Box<Following<S>>),
-    Waiting(BoxFuture<'static, (Box<Following<S>>, Result<Option<S::Event>>)>),
+    Waiting(NextEvent<S>),
     Ended,
 }
 

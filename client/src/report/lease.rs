@@ -109,7 +109,7 @@ struct Progress {
 pub(crate) struct PendingOutcome {
     outcome: Outcome,
     bytes: usize,
-    is_sent: bool,
+    sent_at: Option<Instant>,
     refusals: u8,
 }
 
@@ -119,7 +119,7 @@ impl PendingOutcome {
         if bytes > MESSAGE_BYTES_MAX {
             return Self::new(too_large(bytes), refusals);
         }
-        Self { outcome, bytes, is_sent: false, refusals }
+        Self { outcome, bytes, sent_at: None, refusals }
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -155,8 +155,9 @@ impl LeaseReport {
         self.outcome.as_ref()
     }
 
-    pub(super) fn outcome_is_sent(&self) -> bool {
-        self.outcome.as_ref().is_some_and(|outcome| outcome.is_sent)
+    /// When the outcome was sent on the present stream.
+    pub(super) fn outcome_sent_at(&self) -> Option<Instant> {
+        self.outcome.as_ref()?.sent_at
     }
 
     /// The log lines kept, for the test kit.
@@ -270,9 +271,9 @@ impl LeaseReport {
         self.resend_outcome();
     }
 
-    fn resend_outcome(&mut self) {
+    pub(super) fn resend_outcome(&mut self) {
         if let Some(outcome) = &mut self.outcome {
-            outcome.is_sent = false;
+            outcome.sent_at = None;
         }
     }
 
@@ -289,7 +290,7 @@ impl LeaseReport {
         self.lines.has_unsent()
             || self.has_unsent_checkpoint()
             || self.progress.is_unsent
-            || self.outcome.as_ref().is_some_and(|outcome| !outcome.is_sent)
+            || self.outcome.as_ref().is_some_and(|outcome| outcome.sent_at.is_none())
     }
 
     fn has_unsent_checkpoint(&self) -> bool {
@@ -305,7 +306,7 @@ impl LeaseReport {
                 self.fill_checkpoint(room);
                 self.fill_progress(room, now);
             }
-            self.fill_outcome(room);
+            self.fill_outcome(room, now);
         }
         self.has_turn = self.has_unsent();
         self.has_turn
@@ -361,11 +362,11 @@ impl LeaseReport {
     }
 
     /// The outcome goes with or after the last log line and the last checkpoint.
-    fn fill_outcome(&mut self, room: &mut Room) {
+    fn fill_outcome(&mut self, room: &mut Room, now: Instant) {
         if self.lines.has_unsent() || self.has_unsent_checkpoint() || room.outcomes_left == 0 {
             return;
         }
-        let Some(pending) = self.outcome.as_mut().filter(|outcome| !outcome.is_sent) else { return };
+        let Some(pending) = self.outcome.as_mut().filter(|outcome| outcome.sent_at.is_none()) else { return };
         if pending.bytes > room.bytes_left {
             room.outcome_waits = true;
             return;
@@ -377,7 +378,7 @@ impl LeaseReport {
             log_sequence: self.lines.last_sequence(),
             outcome: Some(pending.outcome.clone()),
         });
-        pending.is_sent = true;
+        pending.sent_at = Some(now);
     }
 
     /// When it can go on without anything changing.

@@ -74,7 +74,13 @@ async fn the_first_message_names_the_session_what_arrived_and_the_inventory() {
     assert_eq!(beat.loops, [pb::LoopState { r#loop: 0, received: 1, sent: 1, sent_open: false }]);
     assert_eq!(beat.leases.len(), 2);
     assert_eq!(waits(&mut state, stream), Some(Duration::from_secs(10)));
+    assert_eq!(state.told_sequence(), 0, "a stream that is not accepted may take it along");
+    state.on_accepted();
     assert_eq!(state.told_sequence(), 1);
+    state.claim_sent(2);
+    state.claim_answered(2, &[leased("c")]);
+    assert_eq!(message(&mut state, stream).received[0].sequence, 2);
+    assert_eq!(state.told_sequence(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,6 +190,19 @@ async fn what_could_not_be_stored_now_is_sent_again_later() {
     assert_eq!(wait, HOLD);
     advance(wait).await;
     assert_eq!(message(&mut state, stream).outcomes.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_not_acknowledged_for_long_is_sent_again() {
+    let (mut state, keys, stream) = held(&["a"]);
+    state.finish(keys[0], done());
+    message(&mut state, stream);
+    let mut repeats = 0;
+    for _ in 0..4 {
+        advance(Duration::from_secs(10)).await;
+        repeats += message(&mut state, stream).outcomes.len();
+    }
+    assert_eq!(repeats, 1);
 }
 
 #[tokio::test(start_paused = true)]

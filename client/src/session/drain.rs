@@ -57,7 +57,10 @@ impl Session {
     async fn drop_leases_when_lost(&self) {
         self.lost.cancelled().await;
         self.drop_leases();
-        self.idle().await;
+        tokio::select! {
+            () = self.idle() => {}
+            () = self.engine.orders.abort.cancelled() => {}
+        }
     }
 
     fn stop_all(&self, message: &str, force_at: Instant) {

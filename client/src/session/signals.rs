@@ -36,8 +36,9 @@ impl Signals {
                 state.stop = Some(stop);
             }
             state.force_at = [state.force_at, force_at].into_iter().flatten().min();
+            // Inside, so that whoever sees one of the two sees the other.
+            self.token.cancel();
         });
-        self.token.cancel();
     }
 
     pub(crate) fn set_in_doubt(&self, is_in_doubt: bool) {

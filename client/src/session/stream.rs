@@ -33,6 +33,8 @@ enum StreamEnd {
     Refused(Status),
     /// It broke.
     Broken(String),
+    /// The server answers that what it is told is wrong.
+    Faulty(String),
 }
 
 impl Session {
@@ -43,7 +45,7 @@ impl Session {
         loop {
             let mut has_answered = false;
             let end = self.report_once(&mut has_answered).await;
-            if has_answered {
+            if has_answered && !matches!(end, StreamEnd::Faulty(_)) {
                 self.engine.has_reported.store(true, Relaxed);
                 failures = 0;
                 backoff.reset();
@@ -63,6 +65,9 @@ impl Session {
                     refusals.pause().await;
                     continue;
                 }
+                StreamEnd::Faulty(why) => {
+                    tracing::error!(why, "the server refuses what it is told: opening another stream")
+                }
                 StreamEnd::Broken(why) => tracing::warn!(why, "the report stream broke: opening another"),
             }
             failures += 1;
@@ -79,7 +84,11 @@ impl Session {
         let upward = Upward { hub: hub.clone(), number, sleep: Box::pin(sleep(Duration::ZERO)) };
         let opening = async { self.engine.service().report_jobs(upward).await };
         match timeout(OPEN_TIME, opening).await {
-            Ok(Ok(stream)) => self.take_answers(stream.into_inner(), has_answered).await,
+            Ok(Ok(stream)) => {
+                hub.tell(crate::report::ReportState::on_accepted);
+                hub.stir();
+                self.take_answers(stream.into_inner(), has_answered).await
+            }
             Ok(Err(status)) => judged(status),
             Err(_) => StreamEnd::Broken("the server did not accept it in time".into()),
         }
@@ -110,7 +119,7 @@ impl Session {
                     self.lost.cancel();
                 }
                 if let Some(why) = broken {
-                    return StreamEnd::Broken(why);
+                    return StreamEnd::Faulty(why);
                 }
             }
         }

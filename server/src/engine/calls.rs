@@ -249,6 +249,15 @@ pub struct LoopReport {
     pub sent_open: bool,
 }
 
+/// Who wants a handler to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A client cancelled the job.
+    Client,
+    /// The attempt's timeout is over.
+    Timeout,
+}
+
 /// What goes down to a worker process.
 #[derive(Clone, Debug)]
 pub enum Down {
@@ -278,6 +287,8 @@ pub enum Down {
         reason: String,
         /// How long it may take.
         grace: Duration,
+        /// Who wants it.
+        who: Stop,
     },
     /// The worker process is to end what it holds and claim nothing more.
     Drain {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::unit::unit;
-use super::{CancelCall, CancelResult, Core, Down, Engine, Error, JobKey, Result};
-use crate::model::{CancelMark, Ended, Fence, JobId, Payload, Run, SessionId, View};
-use crate::store::{CancelAnswer, CancelOrder, Finish, OnLocked, Payloads, RequeueAnswer};
+use super::{CancelCall, CancelResult, Core, Down, Engine, Error, JobKey, Result, Stop};
+use crate::model::{CancelMark, Ended, Fence, JobId, Payload, Run, SessionId, View, limits};
+use crate::store::{CancelAnswer, CancelOrder, Finish, OnLocked, Payloads, RequeueAnswer, Tick};
 
 impl Engine {
     /// Cancels a job: at once while it waits, through its handler while it runs.
@@ -92,9 +92,32 @@ impl Core {
                 fence: lease.fence,
                 reason: mark.text.clone(),
                 grace: mark.force_time.since(now),
+                who: Stop::Client,
             };
             if self.tell(lease.session, down) {
                 self.hub.told(mark.job, mark.epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells worker processes attached here that the timeout of an attempt is over. SDKs keep the time themselves; a
+    /// worker process driven by hand hears of it so.
+    pub(crate) async fn tell_timeouts(&self, tick: Tick) -> Result<()> {
+        let early = Tick { now: tick.now.plus(limits::TIMEOUT_GRACE), ..tick };
+        let mut overdue = self.store.overdue_leases(early, limits::SWEEP_ROWS_MAX).await?;
+        overdue.retain(|lease| self.hub.should_tell(lease.fence.job, lease.fence.epoch));
+        let jobs: Vec<JobId> = overdue.iter().map(|lease| lease.fence.job).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        for view in self.store.views(&jobs, Payloads::LeftOut).await? {
+            let Some(lease) = view.lease() else { continue };
+            let grace = lease.deadline.plus(limits::TIMEOUT_GRACE).since(tick.now);
+            let reason = format!("the attempt took longer than its timeout of {:?}", view.job.spec.timeout);
+            let down = Down::Cancel { fence: lease.fence, reason, grace, who: Stop::Timeout };
+            if self.tell(lease.session, down) {
+                self.hub.told(lease.fence.job, lease.fence.epoch);
             }
         }
         Ok(())
@@ -116,7 +139,7 @@ impl Core {
             .iter()
             .map(|fence| Finish {
                 fence: *fence,
-                ended: Ended::Released,
+                ended: Ended::TakenBack,
                 result: Payload::None,
                 log_sequence: 0,
             })

@@ -28,7 +28,8 @@ impl Engine {
                 view.job.run = run;
                 view.turn = outcome.turn;
                 view.status = outcome.status.clone();
-                (view.progress, view.cancel, view.last_error) = (None, None, None);
+                (view.progress, view.cancel, view.cancel_deadline, view.last_error) =
+                    (None, None, None, None);
                 view.phase = Phase::Ended(Box::new(outcome));
             }
             Ok(view)

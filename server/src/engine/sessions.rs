@@ -246,6 +246,16 @@ impl Engine {
         unit(async move { Ok(core.store.sessions().await?) }).await
     }
 
+    /// The jobs that a session holds, at most `most`.
+    pub async fn running_jobs(&self, session: SessionId, most: usize) -> Result<Vec<JobId>> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            let leases = core.store.leases(session, None).await?;
+            Ok(leases.into_iter().take(most).map(|(lease, _)| lease.fence.job).collect())
+        })
+        .await
+    }
+
     /// Tells worker processes to end what they hold and claim nothing more.
     pub async fn drain_workers(
         &self,

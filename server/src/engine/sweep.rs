@@ -62,6 +62,7 @@ impl Core {
         }
         self.sweep_lost().await?;
         self.sweep_overdue(tick).await?;
+        self.tell_timeouts(tick).await?;
         self.sweep_forced(tick).await?;
         self.sweep_expired(tick).await
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-use super::hub::{Followed, Watched};
+use super::hub::Followed;
 use super::unit::unit;
 use super::{
     Core, Engine, Error, ListCall, Result, WatchCall, WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat,
@@ -110,12 +110,12 @@ impl<'a> Watcher<'a> {
                 Look::Told(Told::GoOn) => {}
                 Look::Told(Told::Gone) | Look::Settled => return Ok(()),
             }
-            watcher.pause(&watched, changed).await?;
+            watcher.pause(changed).await?;
         }
     }
 
     /// Waits for a hint, or for the next look; ends the watch when the server stops or the reader has gone.
-    async fn pause(&self, _watched: &Watched, changed: tokio::sync::futures::OwnedNotified) -> Result<()> {
+    async fn pause(&self, changed: tokio::sync::futures::OwnedNotified) -> Result<()> {
         tokio::time::sleep(LOOK_PAUSE).await;
         tokio::select! {
             () = changed => Ok(()),

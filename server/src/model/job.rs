@@ -354,7 +354,7 @@ impl Ending {
     pub fn from_code(code: i64) -> Option<Ending> {
         [Ending::Executed, Ending::Completed, Ending::Failed, Ending::Cancelled]
             .into_iter()
-            .find(|e| e.code() == code)
+            .find(|ending| ending.code() == code % super::TAKEN)
     }
 
     /// What people see.
@@ -423,6 +423,8 @@ pub struct View {
     pub status: String,
     /// A cancel request that its handler has not answered yet.
     pub cancel: Option<String>,
+    /// When that request will be forced.
+    pub cancel_deadline: Option<Time>,
     /// The error of the last attempt that failed, if any.
     pub last_error: Option<JobError>,
 }

@@ -71,10 +71,15 @@ pub enum AttemptEnd {
     Released,
     /// It was cancelled.
     Cancelled,
+    /// Its claim's answer never arrived.
+    NotReceived,
 }
 
+/// Added to the stored number of an end that was the server's decision, not its holder's word.
+pub const TAKEN: i64 = 64;
+
 impl AttemptEnd {
-    const ALL: [AttemptEnd; 7] = [
+    const ALL: [AttemptEnd; 8] = [
         AttemptEnd::Running,
         AttemptEnd::Completed,
         AttemptEnd::Failed,
@@ -82,6 +87,7 @@ impl AttemptEnd {
         AttemptEnd::Crashed,
         AttemptEnd::Released,
         AttemptEnd::Cancelled,
+        AttemptEnd::NotReceived,
     ];
 
     /// The number that is stored.
@@ -91,7 +97,7 @@ impl AttemptEnd {
 
     /// The end of a stored number.
     pub fn from_code(code: i64) -> Option<AttemptEnd> {
-        Self::ALL.get(usize::try_from(code).ok()?).copied()
+        Self::ALL.get(usize::try_from(code % TAKEN).ok()?).copied()
     }
 }
 

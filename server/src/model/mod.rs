@@ -26,7 +26,7 @@ pub use job::{
     View, Work,
 };
 pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
-pub use log::{Attempt, AttemptEnd, Level, LogLine};
+pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
 pub use retry::{Backoff, RetryPolicy};
 pub use session::{ServedCommand, Session, SessionState};

@@ -30,12 +30,22 @@ pub enum Ended {
     },
     /// The holder gave it back unfinished.
     Released,
+    /// The server took it back unfinished: the session ended while it held the job.
+    TakenBack,
     /// The claim's answer never arrived, so it never started: its worker process said so.
     Undelivered,
     /// The handler ended as cancelled.
     Cancelled(String),
     /// A cancel request's grace is over.
     Forced,
+}
+
+impl Ended {
+    /// Is this the holder's own word? Only then may a repeat of it be answered as stored: whoever lost a lease to the
+    /// server's decision must hear that it is lost.
+    pub fn is_holders(&self) -> bool {
+        matches!(self, Ended::Completed | Ended::Failed { .. } | Ended::Released | Ended::Cancelled(_))
+    }
 }
 
 /// Where the job goes.
@@ -49,7 +59,7 @@ pub enum Next {
         turn: Turn,
         /// How it is given out from now on.
         kind: RouteKind,
-        /// What is kept of the attempt; a claim whose answer never arrived leaves nothing.
+        /// What is kept of the attempt.
         attempt: Option<(AttemptEnd, Option<JobError>)>,
     },
     /// To the history.
@@ -116,11 +126,14 @@ pub fn after_attempt(ended: &Ended, at: &Circumstances<'_>) -> Next {
             after_failure(AttemptEnd::TimedOut, plain_error(FailureReason::Timeout, message), None, None, at)
         }
         Ended::Crashed { acknowledged } => after_crash(*acknowledged, at),
-        Ended::Released => {
+        Ended::Released | Ended::TakenBack => {
             let turn = Turn { attempt: at.turn.attempt - 1, unacknowledged: 0, ..at.turn };
             ready_again(at, turn, Some((AttemptEnd::Released, None)))
         }
-        Ended::Undelivered => ready_again(at, Turn { attempt: at.turn.attempt - 1, ..at.turn }, None),
+        Ended::Undelivered => {
+            let turn = Turn { attempt: at.turn.attempt - 1, ..at.turn };
+            ready_again(at, turn, Some((AttemptEnd::NotReceived, None)))
+        }
         Ended::Cancelled(reason) => cancelled(at.turn, CancelReason::Handler, reason),
         Ended::Forced => cancelled(at.turn, CancelReason::Forced, ""),
     }
@@ -170,9 +183,12 @@ fn after_crash(acknowledged: bool, at: &Circumstances<'_>) -> Next {
         );
         return failed(turn, AttemptEnd::Crashed, plain_error(FailureReason::Poison, message));
     }
-    let attempt =
-        acknowledged.then(|| (AttemptEnd::Crashed, Some(plain_error(FailureReason::Crash, message.into()))));
-    ready_again(at, turn, attempt)
+    let attempt = if acknowledged {
+        (AttemptEnd::Crashed, Some(plain_error(FailureReason::Crash, message.into())))
+    } else {
+        (AttemptEnd::NotReceived, None)
+    };
+    ready_again(at, turn, Some(attempt))
 }
 
 fn ready_again(at: &Circumstances<'_>, turn: Turn, attempt: Option<(AttemptEnd, Option<JobError>)>) -> Next {

@@ -96,17 +96,21 @@ pub(crate) fn workers_page(given: pb::ListWorkersRequest) -> Result<WorkersPage>
     Ok(WorkersPage { after, ..page })
 }
 
-/// One page of all worker processes.
-pub(crate) fn workers(page: &WorkersPage, mut all: Vec<(Session, i64)>) -> pb::ListWorkersResponse {
+/// One page of all worker processes, with the answer that shows them.
+pub(crate) fn workers(
+    page: &WorkersPage,
+    mut all: Vec<(Session, i64)>,
+) -> (Vec<(Session, i64)>, pb::ListWorkersResponse) {
     all.retain(|(session, _)| page.matches(session));
     all.sort_by_cached_key(|(session, _)| place(session));
     let more = all.len() > page.size;
     all.truncate(page.size);
     let last = all.last().filter(|_| more);
-    pb::ListWorkersResponse {
+    let answer = pb::ListWorkersResponse {
         next_page_token: last.map(|(last, _)| write_workers_token(page, last)).unwrap_or_default(),
         workers: all.iter().map(convert::worker_process).collect(),
-    }
+    };
+    (all, answer)
 }
 
 impl WorkersPage {

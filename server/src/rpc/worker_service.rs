@@ -11,6 +11,9 @@ use super::{convert, paging, status};
 use crate::engine::{DrainTarget, Engine, Error};
 use crate::model::{SessionId, limits};
 
+/// Jobs of one worker process that a list names.
+const RUNNING_JOBS_SHOWN_MAX: usize = 1_000;
+
 /// What a method answers.
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -67,7 +70,13 @@ impl WorkerService for Workers {
     ) -> Answer<pb::ListWorkersResponse> {
         let page = paging::workers_page(request.into_inner()).map_err(status::of)?;
         let workers = self.engine().workers().await.map_err(status::of)?;
-        Ok(Response::new(paging::workers(&page, workers)))
+        let (workers, mut answer) = paging::workers(&page, workers);
+        for ((session, _), shown) in workers.iter().zip(&mut answer.workers) {
+            let jobs =
+                self.engine().running_jobs(session.id, RUNNING_JOBS_SHOWN_MAX).await.map_err(status::of)?;
+            shown.running_job_ids = jobs.into_iter().map(|job| job.0).collect();
+        }
+        Ok(Response::new(answer))
     }
 
     async fn drain_worker(

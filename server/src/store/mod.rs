@@ -349,7 +349,7 @@ pub enum CancelAnswer {
     Requested(CancelMark),
     /// It has ended already.
     Ended(State),
-    /// It runs, and only a waiting one was to be cancelled.
+    /// It runs or has run, and only one that never started was to be cancelled.
     Running,
     /// There is no such job.
     NotFound,

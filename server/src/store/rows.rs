@@ -11,7 +11,7 @@ use super::value::{Columns, Value, payload_values, to_json, values};
 use crate::model::{
     AttemptEnd, Cancelled, Ending, Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Outcome,
     Payload, ReadyKey, Route, RouteId, RouteKind, Run, ServedCommand, ServerId, Session, SessionId,
-    SessionState, Time, Turn, Work, micros,
+    SessionState, TAKEN, Time, Turn, Work, micros,
 };
 
 /// A lease row: the lease and what it takes back to the ready table.
@@ -250,6 +250,8 @@ pub(crate) struct OutcomeRow {
     pub(crate) run: Run,
     pub(crate) turn: Turn,
     pub(crate) ending: Ending,
+    /// The end was the server's decision, not its holder's word.
+    pub(crate) is_taken: bool,
     pub(crate) start_time: Option<Time>,
     pub(crate) finish_time: Time,
     pub(crate) session: Option<SessionId>,
@@ -269,7 +271,7 @@ impl OutcomeRow {
             self.job,
             self.run,
             self.turn.epoch,
-            self.ending.code(),
+            self.ending.code() + if self.is_taken { TAKEN } else { 0 },
             self.turn.attempt,
             self.turn.crashes,
             self.start_time.map_or(0, |time| time.0),

@@ -119,6 +119,7 @@ pub(crate) fn job_result(view: &View, checkpoint: Option<&Payload>, now: Time) -
             request,
             options,
             checkpoint,
+            cancel_deadline_time: view.cancel_deadline.map(timestamp),
             ..Default::default()
         }),
         Some(outcome) => match outcome.ending {
@@ -223,6 +224,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> pb::JobAttempt {
         AttemptEnd::Crashed => pb::AttemptOutcome::Crashed,
         AttemptEnd::Released => pb::AttemptOutcome::Released,
         AttemptEnd::Cancelled => pb::AttemptOutcome::Cancelled,
+        AttemptEnd::NotReceived => pb::AttemptOutcome::NotReceived,
     };
     pb::JobAttempt {
         run: attempt.run.0,

@@ -12,7 +12,7 @@ use super::payload::payload;
 use super::{Settings, duration, state};
 use crate::engine::{
     Ack, CheckpointReport, Down, Heartbeat, LogsReport, LoopReport, OutcomeReport, ProgressReport, Refusal,
-    Report, Violation,
+    Report, Stop, Violation,
 };
 use crate::model::{Ended, FailureReason, Fence, JobError, LeaseToken, Level, Payload, SessionId, limits};
 use crate::rpc::check::{Check, up_to, wire};
@@ -344,11 +344,14 @@ impl Answers {
             Down::LeaseLost { fence, reason } => {
                 Kind::LeaseLost(pb::LeaseLost { lease: LeaseToken(fence).write(), reason })
             }
-            Down::Cancel { fence, reason, grace } => Kind::Cancel(pb::CancelDirective {
+            Down::Cancel { fence, reason, grace, who } => Kind::Cancel(pb::CancelDirective {
                 lease: LeaseToken(fence).write(),
                 reason,
                 grace: Some(duration(grace)),
-                kind: pb::CancelKind::Client.into(),
+                kind: match who {
+                    Stop::Client => pb::CancelKind::Client.into(),
+                    Stop::Timeout => pb::CancelKind::Timeout.into(),
+                },
             }),
             Down::Drain { reason, grace } => Kind::Drain(pb::Drain { reason, grace: Some(duration(grace)) }),
         };

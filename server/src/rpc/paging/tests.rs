@@ -80,9 +80,9 @@ fn a_token_of_another_query_is_refused() {
 fn worker_processes_are_listed_by_name_and_start() {
     let all = vec![session("b", 1, "x"), session("a", 2, "x"), session("a", 1, "y"), session("a", 3, "x")];
     let mut asked = pb::ListWorkersRequest { queue: "x".into(), page_size: 2, ..Default::default() };
-    let first = workers(&workers_page(asked.clone()).unwrap(), all.clone());
+    let first = workers(&workers_page(asked.clone()).unwrap(), all.clone()).1;
     asked.page_token = first.next_page_token.clone();
-    let second = workers(&workers_page(asked).unwrap(), all);
+    let second = workers(&workers_page(asked).unwrap(), all).1;
     let ids = |page: &pb::ListWorkersResponse| {
         page.workers.iter().map(|one| one.instance_id.clone()).collect::<Vec<_>>()
     };
@@ -98,7 +98,7 @@ fn a_worker_token_holds_the_longest_name() {
     let long = "ü".repeat(255);
     let all = vec![session(&long, 1, "x"), session(&long, 2, "x")];
     let mut asked = pb::ListWorkersRequest { page_size: 1, ..Default::default() };
-    let first = workers(&workers_page(asked.clone()).unwrap(), all.clone());
+    let first = workers(&workers_page(asked.clone()).unwrap(), all.clone()).1;
     asked.page_token = first.next_page_token;
-    assert_eq!(workers(&workers_page(asked).unwrap(), all).workers[0].start_time.unwrap().nanos, 2_000);
+    assert_eq!(workers(&workers_page(asked).unwrap(), all).1.workers[0].start_time.unwrap().nanos, 2_000);
 }

@@ -12,7 +12,7 @@ SELECT
     o.start_time AS outcome_start_time, o.finish_time, o.session_id AS outcome_session_id, o.worker_process,
     o.log_sequence AS outcome_log_sequence, 0 AS result_kind, NULL AS result_type, NULL AS result, o.detail,
     g.progress, g.status,
-    c.reason
+    c.reason, c.force_time
 FROM {a}{p}job_{m} AS j {force_pk}
 LEFT JOIN {p}job_ready AS r
     ON r.route_id = j.route_id AND r.priority = j.priority AND r.ready_time = j.ready_time AND r.job_id = j.job_id

@@ -54,8 +54,7 @@ async fn cancel(unit: &mut Unit<'_>, order: &CancelOrder, month: Option<Month>) 
         forget_expiry(unit, order, now).await?;
         return Ok(CancelAnswer::Ended(state));
     }
-    cancel_waiting(unit, order, &job, now).await?;
-    Ok(CancelAnswer::Cancelled)
+    cancel_waiting(unit, order, &job, now).await
 }
 
 /// Marks a running job; a mark that is there stands.
@@ -99,13 +98,18 @@ async fn ended(unit: &mut Unit<'_>, job: &Job) -> Try<Option<State>> {
 }
 
 /// Takes the job out of the ready table and ends its run. Where its ready row is gone a claim was faster: again.
-async fn cancel_waiting(unit: &mut Unit<'_>, order: &CancelOrder, job: &Job, now: Time) -> Try<()> {
+async fn cancel_waiting(unit: &mut Unit<'_>, order: &CancelOrder, job: &Job, now: Time) -> Try<CancelAnswer> {
     let ready = job.ready;
     let bound = values![ready.route, ready.priority, ready.ready_time, ready.job];
     let Some(mut row) = unit.fetch_one(Sql::LockReady, Place::Fixed, bound).await? else {
         return Err(Fault::raced("the job was claimed while it was cancelled"));
     };
     let turn = read_turn(&mut row)?;
+    if order.only_waiting && (turn.attempt > 0 || turn.crashes > 0) {
+        // It has started before: expiry is over for it.
+        forget_expiry(unit, order, now).await?;
+        return Ok(CancelAnswer::Running);
+    }
     let flags = LeaseFlags(row.int()?);
     let guard = guard_of_ready(ready, turn.epoch);
     if unit.execute(Sql::DeleteReady, Place::Fixed, guard).await? != 1 {
@@ -118,7 +122,7 @@ async fn cancel_waiting(unit: &mut Unit<'_>, order: &CancelOrder, job: &Job, now
     if let Some(expire_time) = job.spec.expire_time {
         unit.execute(Sql::DeleteExpiry, Place::Fixed, values![expire_time, job.id]).await?;
     }
-    Ok(())
+    Ok(CancelAnswer::Cancelled)
 }
 
 async fn take_status(unit: &mut Unit<'_>, job: JobId, flags: LeaseFlags) -> Try<String> {
@@ -155,6 +159,7 @@ async fn outcome_of(
         run: job.run,
         turn,
         ending: Ending::Cancelled,
+        is_taken: true,
         start_time: None,
         finish_time: now,
         session: None,

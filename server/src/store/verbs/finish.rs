@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::clock;
 use crate::model::{
     AttemptEnd, Circumstances, Ended, Ending, Epoch, Fence, JobError, JobId, LeaseFlags, Month, Next,
-    Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State, Time, Turn,
-    after_attempt,
+    Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State, TAKEN, Time,
+    Turn, after_attempt,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -281,7 +281,7 @@ impl Move<'_> {
             lease.run,
             lease.fence.epoch,
             lease.turn.attempt,
-            end.code(),
+            end.code() + if self.held.end.ended.is_holders() { 0 } else { TAKEN },
             lease.session,
             names.get(&lease.session).map(String::as_str),
             lease.start_time,
@@ -302,6 +302,7 @@ impl Move<'_> {
             run: lease.run,
             turn: Turn { epoch: lease.fence.epoch, ..*turn },
             ending: *ending,
+            is_taken: !self.held.end.ended.is_holders(),
             start_time: Some(lease.start_time),
             finish_time: now,
             session: Some(lease.session),
@@ -535,16 +536,22 @@ async fn find_ends_in(
     let mut ended = HashMap::new();
     for mut row in unit.fetch_each(Sql::FindAttempts, Place::Month(month), lost, guards).await? {
         let key = (JobId(row.int()?), Epoch(row.int()?));
-        let state = match row.coded(AttemptEnd::from_code)? {
-            AttemptEnd::Failed | AttemptEnd::TimedOut => State::Scheduled,
+        let code = row.int()?;
+        let state = match AttemptEnd::from_code(code) {
+            Some(AttemptEnd::Failed | AttemptEnd::TimedOut) => State::Scheduled,
             _ => State::Queued,
         };
-        ended.insert(key, state);
+        if code < TAKEN {
+            ended.insert(key, state);
+        }
     }
     for mut row in unit.fetch_each(Sql::FindEndings, Place::Month(month), lost, guards).await? {
         let key = (JobId(row.int()?), Epoch(row.int()?));
         // A job that was cancelled while it waited ends with the epoch of its ready row, which no lease had.
-        ended.insert(key, row.coded(Ending::from_code)?.state());
+        let code = row.int()?;
+        if let Some(ending) = Ending::from_code(code).filter(|_| code < TAKEN) {
+            ended.insert(key, ending.state());
+        }
     }
     Ok(ended)
 }

@@ -206,6 +206,7 @@ fn read_view(row: &mut Columns, month: Month) -> Try<View> {
     let outcome = read_outcome(row, job.run)?;
     let (progress, status) = (row.maybe_real()?, row.text()?);
     let cancel = row.maybe_text()?;
+    let cancel_deadline = row.maybe_int()?.map(Time);
     let (phase, turn, status) = match (outcome, lease, ready) {
         (Some(outcome), _, _) => {
             let (turn, status) = (outcome.turn, outcome.status.clone());
@@ -222,7 +223,7 @@ fn read_view(row: &mut Columns, month: Month) -> Try<View> {
         Phase::Ended(outcome) => outcome.error.clone(),
         _ => None,
     };
-    Ok(View { job, phase, turn, progress, status, cancel, last_error })
+    Ok(View { job, phase, turn, progress, status, cancel, cancel_deadline, last_error })
 }
 
 fn nowhere(job: JobId, run: Run) -> Fault {

@@ -226,7 +226,12 @@ fn answers_are_gathered_into_one_message() {
     answers.add(Down::Credit(20));
     answers.add(Down::Beat { beat: 4, lease_time: Duration::from_secs(30) });
     answers.add(Down::SessionLost);
-    answers.add(Down::Cancel { fence: FENCE, reason: "r".into(), grace: Duration::from_secs(1) });
+    answers.add(Down::Cancel {
+        fence: FENCE,
+        reason: "r".into(),
+        grace: Duration::from_secs(1),
+        who: crate::engine::Stop::Client,
+    });
     let message = answers.into_message();
     assert_eq!(message.acks[0].state(), pb::JobState::Completed);
     assert!(message.acks[0].outcome_stored && !message.acks[1].outcome_stored);

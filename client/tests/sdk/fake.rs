@@ -1,7 +1,5 @@
 //! A server in this process that speaks the contract, remembers what it was told, and fails as a test asks.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test program uses another part of it")]
-
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,67 +19,68 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// How long a test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// A server on a thread and a port of its own.
 #[derive(Clone)]
-pub struct Fake {
-    pub address: String,
+pub(crate) struct Fake {
+    pub(crate) address: String,
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
     down: mpsc::UnboundedSender<()>,
 }
 
 /// Everything it holds, was told, and is to do wrong.
-pub struct State {
-    pub lease_time: Duration,
-    pub interval: Duration,
-    pub max_wait: Duration,
-    pub credit: i64,
-    pub ready: VecDeque<pb::LeasedJob>,
-    pub leased: HashMap<String, pb::LeasedJob>,
-    pub sessions: Vec<pb::RegisterWorkerRequest>,
-    pub unregistered: Vec<String>,
-    pub claims: Vec<pb::ClaimJobRequest>,
-    pub streams: usize,
-    pub reports: Vec<(usize, pb::ReportJobsRequest)>,
+pub(crate) struct State {
+    pub(crate) lease_time: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) max_wait: Duration,
+    pub(crate) credit: i64,
+    pub(crate) ready: VecDeque<pb::LeasedJob>,
+    pub(crate) leased: HashMap<String, pb::LeasedJob>,
+    pub(crate) sessions: Vec<pb::RegisterWorkerRequest>,
+    pub(crate) unregistered: Vec<String>,
+    pub(crate) claims: Vec<pb::ClaimJobRequest>,
+    pub(crate) streams: usize,
+    pub(crate) reports: Vec<(usize, pb::ReportJobsRequest)>,
     /// Outcomes by lease, with every repeat.
-    pub outcomes: HashMap<String, Vec<Outcome>>,
-    pub lines: HashMap<String, Vec<String>>,
-    pub checkpoints: HashMap<String, i64>,
-    pub worst_credit: i64,
-    pub enqueued: Vec<pb::EnqueueCommandRequest>,
-    pub authorizations: Vec<String>,
-    pub watches: Vec<pb::WatchJobRequest>,
-    pub lists: Vec<pb::ListJobsRequest>,
+    pub(crate) outcomes: HashMap<String, Vec<Outcome>>,
+    pub(crate) lines: HashMap<String, Vec<String>>,
+    pub(crate) checkpoints: HashMap<String, i64>,
+    pub(crate) worst_credit: i64,
+    pub(crate) enqueued: Vec<pb::EnqueueCommandRequest>,
+    pub(crate) authorizations: Vec<String>,
+    pub(crate) watches: Vec<pb::WatchJobRequest>,
+    pub(crate) lists: Vec<pb::ListJobsRequest>,
     stored_claim: (i64, Vec<pb::LeasedJob>),
     lost_sessions: usize,
-    pub directives: Vec<pb::Directive>,
-    pub faults: Faults,
+    jobs: i64,
+    pub(crate) directives: Vec<pb::Directive>,
+    pub(crate) faults: Faults,
 }
 
 /// What is to go wrong.
 #[derive(Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// So many claims lease their jobs, but their answers are lost.
-    pub lose_claim_answers: u32,
+    pub(crate) lose_claim_answers: u32,
     /// The next streams are cut after so many messages up, each time before or after the last one is taken.
-    pub cuts: VecDeque<(usize, Cut)>,
+    pub(crate) cuts: VecDeque<(usize, Cut)>,
     /// Streams are refused.
-    pub refuse_streams: bool,
-    /// Nothing that is sent up is answered.
-    pub is_mute: bool,
+    pub(crate) refuse_streams: bool,
+    /// Nothing that is sent up is read.
+    pub(crate) is_frozen: bool,
     /// Results are refused as invalid.
-    pub refuse_results: bool,
+    pub(crate) refuse_results: bool,
     /// So many calls of enqueue store the job, but answer UNAVAILABLE.
-    pub lose_enqueue_answers: u32,
+    pub(crate) lose_enqueue_answers: u32,
     /// Events of the next watches; each but the last ends with an error.
-    pub watches: VecDeque<Vec<pb::WatchJobResponse>>,
-    pub end_watches_well: bool,
+    pub(crate) watches: VecDeque<Vec<pb::WatchJobResponse>>,
+    pub(crate) end_watches_well: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The message is lost.
     Before,
     /// It is taken, but its acknowledgement is lost.
@@ -90,11 +89,11 @@ pub enum Cut {
 
 impl Fake {
     /// Starts it on a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap())
     }
 
-    pub fn start_at(address: SocketAddr) -> Self {
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let (tell, told) = std::sync::mpsc::channel();
         let (down, mut stop) = mpsc::unbounded_channel();
         let state = Arc::new(Mutex::new(State::new()));
@@ -127,23 +126,23 @@ impl Fake {
     }
 
     /// Ends it, connections and all.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _ = self.down.send(());
     }
 
-    pub async fn client(&self) -> haulier::Client {
+    pub(crate) async fn client(&self) -> haulier::Client {
         haulier::Client::connect(&self.address).await.unwrap()
     }
 
     /// Changes what it holds or does wrong.
-    pub fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock().unwrap());
         self.changed.send_modify(|count| *count += 1);
         result
     }
 
     /// Waits until the check has an answer.
-    pub async fn until<T>(&self, what: &str, mut check: impl FnMut(&State) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, mut check: impl FnMut(&State) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
         let found = async {
             loop {
@@ -157,13 +156,19 @@ impl Fake {
     }
 
     /// Makes a job ready; its lease is named after it.
-    pub fn add(&self, command: &str, args: &str) -> String {
+    pub(crate) fn add(&self, command: &str, args: &str) -> String {
         self.add_with(command, args, |_| {})
     }
 
-    pub fn add_with(&self, command: &str, args: &str, change: impl FnOnce(&mut pb::LeasedJob)) -> String {
+    pub(crate) fn add_with(
+        &self,
+        command: &str,
+        args: &str,
+        change: impl FnOnce(&mut pb::LeasedJob),
+    ) -> String {
         self.with(|state| {
-            let id = (state.ready.len() + state.leased.len() + state.outcomes.len() + 1) as i64;
+            state.jobs += 1;
+            let id = state.jobs;
             let lease = format!("lease-{id}");
             let mut job = pb::LeasedJob {
                 lease: lease.clone(),
@@ -183,19 +188,27 @@ impl Fake {
         })
     }
 
+    /// Waits until a worker has said that jobs arrived.
+    pub(crate) async fn received(&self) {
+        self.until("that jobs arrive", |state| {
+            state.reports.iter().find(|(_, report)| !report.received.is_empty()).map(|_| ())
+        })
+        .await;
+    }
+
     /// Waits for the outcome of a lease.
-    pub async fn outcome(&self, lease: &str) -> Outcome {
+    pub(crate) async fn outcome(&self, lease: &str) -> Outcome {
         self.until(&format!("the outcome of {lease}"), |state| state.outcomes.get(lease)?.first().cloned())
             .await
     }
 
     /// Tells a handler to stop.
-    pub fn direct(&self, directive: pb::directive::Kind) {
+    pub(crate) fn direct(&self, directive: pb::directive::Kind) {
         self.with(|state| state.directives.push(pb::Directive { kind: Some(directive) }));
     }
 
     /// Ends the session.
-    pub fn lose_session(&self) {
+    pub(crate) fn lose_session(&self) {
         self.with(|state| {
             state.lost_sessions = state.sessions.len();
             state.stored_claim.0 = i64::MAX;
@@ -228,6 +241,7 @@ impl State {
             lists: Vec::new(),
             stored_claim: (0, Vec::new()),
             lost_sessions: 0,
+            jobs: 0,
             directives: Vec::new(),
             faults: Faults::default(),
         }
@@ -463,6 +477,8 @@ async fn serve_reports(
         if !message.session_id.is_empty() {
             session.clone_from(&message.session_id);
         }
+        let frozen = fake.changed.subscribe();
+        freeze(&fake, frozen).await;
         taken += 1;
         let is_cut = cut.filter(|(after, _)| *after == taken).map(|(_, cut)| cut);
         credit -= message.logs.iter().map(|report| report.encoded_len() as i64).sum::<i64>();
@@ -470,7 +486,7 @@ async fn serve_reports(
         let answer = fake.with(|state| {
             state.reports.push((number, message.clone()));
             state.worst_credit = state.worst_credit.min(credit);
-            (is_cut != Some(Cut::Before) && !state.faults.is_mute).then(|| state.take(&message))
+            (is_cut != Some(Cut::Before)).then(|| state.take(&message))
         });
         if is_cut.is_some() {
             let _ = answers.send(Err(Status::unavailable("cut")));
@@ -483,12 +499,26 @@ async fn serve_reports(
     }
 }
 
+async fn freeze(fake: &Fake, mut changed: watch::Receiver<u64>) {
+    while fake.state.lock().unwrap().faults.is_frozen {
+        changed.changed().await.unwrap();
+    }
+}
+
 /// The calls that the fake does not know.
 macro_rules! not_in_the_fake {
     ($($call:ident($request:ident) -> $response:ident;)+) => {
         $(
-            async fn $call(&self, _: Request<pb::$request>) -> Result<Response<pb::$response>, Status> {
-                Err(Status::unimplemented("not in the fake"))
+            // As `async_trait` writes it; it does not see into macros.
+            fn $call<'s, 'f>(
+                &'s self,
+                _: Request<pb::$request>,
+            ) -> Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'f>>
+            where
+                's: 'f,
+                Self: 'f,
+            {
+                Box::pin(async { Err(Status::unimplemented("not in the fake")) })
             }
         )+
     };

@@ -1,8 +1,6 @@
 //! The client against a server that loses answers and cuts streams.
 
-mod fake;
-
-use fake::Fake;
+use super::fake::Fake;
 use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::proto as pb;
 use haulier::{Client, Code, Error, JobEvent, Payload};

@@ -1,19 +1,24 @@
 //! The worker against a server that loses answers, cuts streams, goes silent and ends sessions.
 
-mod fake;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use fake::{Cut, Fake};
+use super::fake::{Cut, Fake};
 use haulier::proto as pb;
 use haulier::{Cancelled, Client, HandlerError, Job, StopReason, Worker};
 use pb::outcome_report::Outcome;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Shows what the worker logs when a test is run with `RUST_LOG`.
+fn show_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
 
 /// A worker that runs until it is told to stop.
 struct Running {
@@ -23,6 +28,7 @@ struct Running {
 
 impl Running {
     fn start(worker: Worker) -> Self {
+        show_logs();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(worker.run_until(async {
             let _ = stopped.await;
@@ -52,6 +58,83 @@ fn result(outcome: &Outcome) -> Option<&str> {
         },
         _ => None,
     }
+}
+
+/// A worker in a process of its own, run by the tests of signals and switches.
+#[tokio::test]
+#[ignore = "run by other tests, in a process of its own"]
+async fn child() {
+    let client = Client::from_env().await.unwrap();
+    let hang = |_: Job, (): ()| async { std::future::pending::<Result<(), HandlerError>>().await };
+    let worker = Worker::new(client).drain_time(Duration::from_millis(200)).named("hang", hang);
+    worker.run().await.unwrap();
+}
+
+struct Child(std::process::Child);
+
+impl Child {
+    fn start(fake: &Fake, enabled: &str) -> Self {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "worker::child", "--nocapture"]);
+        command.env("HAULIER_ADDRESS", &fake.address).env("HAULIER_WORKER_ENABLED", enabled);
+        Self(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap())
+    }
+
+    fn terminate(&self) {
+        let id = self.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    async fn ended(mut self) -> bool {
+        for _ in 0..1_000 {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.success();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.0.kill().unwrap();
+        panic!("the child does not end");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_drains_and_the_process_ends_well() {
+    let fake = Fake::start();
+    let lease = fake.add("hang", "null");
+    let child = Child::start(&fake, "true");
+    fake.received().await;
+    child.terminate();
+    assert!(child.ended().await);
+    assert!(matches!(fake.outcome(&lease).await, Outcome::Release(_)));
+    fake.with(|state| assert_eq!(state.unregistered.len(), 1));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_releases_what_it_holds() {
+    let fake = Fake::start();
+    let lease = fake.add("hang", "null");
+    let child = Child::start(&fake, "true");
+    fake.received().await;
+    child.terminate();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let begin = Instant::now();
+    child.terminate();
+    assert!(!child.ended().await, "it says that it was aborted");
+    assert!(begin.elapsed() < Duration::from_secs(4), "the time to stop is 5 s");
+    assert!(matches!(fake.outcome(&lease).await, Outcome::Release(_)));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_worker_that_is_switched_off_only_waits_for_the_signal() {
+    let fake = Fake::start();
+    let child = Child::start(&fake, "false");
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    child.terminate();
+    assert!(child.ended().await);
+    fake.with(|state| assert!(state.sessions.is_empty()));
 }
 
 fn failure(outcome: Outcome) -> pb::FailOutcome {
@@ -252,7 +335,7 @@ async fn a_cancel_reaches_the_handler_with_its_reason() {
         Ok(())
     };
     let running = Running::start(worker(&fake).await.named("obey", obey));
-    fake.until("that it runs", |state| (!state.leased.is_empty() && state.streams > 0).then_some(())).await;
+    fake.received().await;
     fake.direct(pb::directive::Kind::Cancel(pb::CancelDirective {
         lease: lease.clone(),
         reason: "not needed".into(),
@@ -269,7 +352,7 @@ async fn a_handler_that_ignores_a_cancel_is_dropped_after_the_grace() {
     let lease = fake.add("ignore", "null");
     let ignore = |_: Job, (): ()| async { std::future::pending::<Result<(), HandlerError>>().await };
     let running = Running::start(worker(&fake).await.named("ignore", ignore));
-    fake.until("that it runs", |state| (!state.leased.is_empty() && state.streams > 0).then_some(())).await;
+    fake.received().await;
     fake.direct(pb::directive::Kind::Cancel(pb::CancelDirective {
         lease: lease.clone(),
         grace: Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 }),
@@ -291,7 +374,7 @@ async fn a_handler_past_its_timeout_is_told_and_dropped_after_ten_seconds() {
         if obeys { Err::<(), _>(Cancelled.into()) } else { std::future::pending().await }
     };
     let running = Running::start(worker(&fake).await.named("run", run));
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     assert_eq!(failure(fake.outcome(&obeying).await).reason(), pb::FailureReason::Timeout);
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(failure(fake.outcome(&ignoring).await).reason(), pb::FailureReason::Timeout);
@@ -316,7 +399,7 @@ async fn a_lost_session_stops_its_handlers_and_the_worker_registers_anew() {
         }
     };
     let running = Running::start(worker(&fake).await.named("hold", hold).named("echo", echo));
-    fake.until("that it runs", |state| (!state.leased.is_empty() && state.streams > 0).then_some(())).await;
+    fake.received().await;
     fake.lose_session();
     assert_eq!(told.await.unwrap(), StopReason::LeaseLost);
     let next = fake.add("echo", "1");
@@ -355,9 +438,9 @@ async fn without_acknowledged_heartbeats_strict_handlers_stop_themselves_and_oth
         worker(&fake).await.named("strict", strictly).named("stubborn", stubbornly).named("lax", laxly);
     let running = Running::start(worker);
     fake.until("that all run", |state| (state.leased.len() == 3 && state.streams > 0).then_some(())).await;
-    fake.with(|state| state.faults.is_mute = true);
+    fake.with(|state| state.faults.is_frozen = true);
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    fake.with(|state| state.faults.is_mute = false);
+    fake.with(|state| state.faults.is_frozen = false);
     assert!(matches!(fake.outcome(&strict).await, Outcome::Release(_)));
     assert!(matches!(fake.outcome(&stubborn).await, Outcome::Release(_)), "dropped when the lease was over");
     assert_eq!(result(&fake.outcome(&lax).await), Some("true"));
@@ -365,6 +448,7 @@ async fn without_acknowledged_heartbeats_strict_handlers_stop_themselves_and_oth
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "blocking is what is tested")]
 async fn a_handler_that_blocks_its_runtime_does_not_stop_heartbeats() {
     let fake = Fake::start();
     let lease = fake.add("block", "null");
@@ -486,7 +570,7 @@ async fn a_worker_whose_future_is_dropped_releases_what_it_holds() {
     let lease = fake.add("hang", "null");
     let hang = |_: Job, (): ()| async { std::future::pending::<Result<(), HandlerError>>().await };
     let running = Running::start(worker(&fake).await.named("hang", hang));
-    fake.until("that it runs", |state| (!state.leased.is_empty() && state.streams > 0).then_some(())).await;
+    fake.received().await;
     running.task.abort();
     assert!(matches!(fake.outcome(&lease).await, Outcome::Release(_)));
     fake.until("the end of the session", |state| state.unregistered.first().cloned()).await;

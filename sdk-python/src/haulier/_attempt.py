@@ -1,0 +1,267 @@
+"""One attempt in this process: its stop signal, its buffers, and what its end comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _limits as limits
+from ._client import EnqueueItem, write_item
+from ._command import CommandDefinition
+from ._convert import duration
+from ._errors import Cancelled, NonRetryable, PayloadError, RetryAfter, UnreadableRequestError
+from ._job import DONE, Job, Reported, StopKind, StopSignal
+from ._payload import encode
+from ._records import EnqueuedJob, JobResult, LogLevel
+from .v1 import enqueue_pb2, job_pb2, lease_pb2, log_pb2, report_pb2
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+_LEVELS = {
+    LogLevel.TRACE: log_pb2.LOG_LEVEL_TRACE,
+    LogLevel.DEBUG: log_pb2.LOG_LEVEL_DEBUG,
+    LogLevel.INFO: log_pb2.LOG_LEVEL_INFO,
+    LogLevel.WARN: log_pb2.LOG_LEVEL_WARN,
+    LogLevel.ERROR: log_pb2.LOG_LEVEL_ERROR,
+}
+_RANK = {
+    None: 0,
+    StopKind.IN_DOUBT: 1,
+    StopKind.DRAIN: 1,
+    StopKind.TIMEOUT: 2,
+    StopKind.CANCEL: 3,
+    StopKind.LEASE_LOST: 4,
+}
+
+_log_lock = threading.Lock()
+
+
+class Attempt:
+    """One attempt, shared by the session's thread and the handler's."""
+
+    def __init__(self, leased: lease_pb2.LeasedJob, definition: CommandDefinition, session: Session) -> None:
+        self.leased = leased
+        self.lease = leased.lease
+        self.definition = definition
+        self.session = session
+        self.job = Job(leased, self)
+        self.ended = False
+        """The handler has ended, or is no longer waited for."""
+        self.task: asyncio.Task[None] | None = None
+        self.timers: list[asyncio.TimerHandle] = []
+        self.pending: list[Reported[EnqueuedJob]] = []
+        """Jobs being made; the outcome waits for those that the handler did not wait for."""
+        self.with_outcome: list[enqueue_pb2.EnqueueItem] = []
+        self._log_bytes = 0
+        self._log_dropped = 0
+        self._log_waiters: list[concurrent.futures.Future[None]] = []
+
+    @property
+    def name(self) -> str:
+        """The job, for logs."""
+        return f"job {self.leased.job_id or self.leased.ref_id} ({self.leased.command})"
+
+    def signal(self, signal: StopSignal) -> bool:
+        """Gives a stop signal; a stronger one takes the place of a weaker. Whether it is the first."""
+        before = self.job.stop
+        if self.ended or _RANK[signal.kind] <= _RANK[before.kind if before else None]:
+            return False
+        self.job._signal(signal)  # noqa: SLF001
+        return before is None
+
+    # The port of the job: called from any thread.
+
+    def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> Reported[None]:
+        """Takes a log line. When too many wait for the server it is dropped, and a later line says so."""
+        if self.ended:
+            return DONE
+        entry = log_entry(level, message, fields)
+        size = entry.ByteSize() + 64
+        with _log_lock:
+            waiting = DONE
+            if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX // 2:
+                if not self._log_waiters:
+                    self._log_waiters.append(concurrent.futures.Future())
+                waiting = Reported(self._log_waiters[0])
+            if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX:
+                self._log_dropped += 1
+                return waiting
+            self._log_bytes += size
+        dropped = self.take_dropped()
+        if dropped is not None:
+            self.session.reports.log(self, dropped, 0, time.monotonic())
+        self.session.reports.log(self, entry, size, time.monotonic())
+        return waiting
+
+    def take_dropped(self) -> report_pb2.LogEntry | None:
+        """The line that tells of dropped lines, if there are any."""
+        if not self._log_dropped:
+            return None
+        with _log_lock:
+            dropped, self._log_dropped = self._log_dropped, 0
+        text = f"{dropped} log lines were left out: they came faster than the server takes them"
+        return log_entry(LogLevel.WARN, text, {})
+
+    def logs_stored(self, size: int) -> None:
+        """Makes room for log lines."""
+        with _log_lock:
+            self._log_bytes -= size
+            if self._log_bytes > limits.LOG_BUFFER_BYTES_MAX // 4 or not self._log_waiters:
+                return
+            waiters, self._log_waiters = self._log_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def progress(self, progress: float | None, status: str | None) -> Reported[None]:
+        """Takes progress; the latest wins."""
+        if not self.ended:
+            text = None if status is None else limits.clip(status, limits.STATUS_BYTES_MAX)
+            self.session.reports.progress(self, progress, text)
+        return DONE
+
+    def checkpoint(self, value: Any) -> Reported[None]:
+        """Takes a checkpoint."""
+        payload = encode(value, "save_checkpoint")
+        future: concurrent.futures.Future[None] = concurrent.futures.Future()
+        if self.ended:
+            future.set_exception(Cancelled("the attempt has ended"))
+        else:
+            self.session.reports.checkpoint(self, payload, future)
+        return Reported(future)
+
+    def enqueue(self, item: EnqueueItem, request_id: str | None) -> Reported[EnqueuedJob]:
+        """Stores a job by the session's connection."""
+        made = Reported(self.session.enqueue(item, request_id))
+        self.pending.append(made)
+        return made
+
+    def enqueue_with_outcome(self, item: EnqueueItem) -> None:
+        """Keeps a job for the outcome."""
+        message = enqueue_pb2.EnqueueItem()
+        write_item(item, message, "enqueue_with_outcome")
+        self.with_outcome.append(message)
+
+    def get_job(self, job: int | str) -> Reported[JobResult]:
+        """Reads a job by the session's connection."""
+        return Reported(self.session.get_job(job))
+
+
+def log_entry(level: LogLevel, message: str, fields: Mapping[str, str]) -> report_pb2.LogEntry:
+    """A log line, cut to what the server takes."""
+    entry = report_pb2.LogEntry(
+        level=_LEVELS.get(level, log_pb2.LOG_LEVEL_INFO),
+        message=limits.clip(message, limits.LOG_LINE_BYTES_MAX - 1024 if fields else limits.LOG_LINE_BYTES_MAX),
+    )
+    room = limits.LOG_LINE_BYTES_MAX - len(entry.message.encode("utf-8", "replace"))
+    for name, value in list(fields.items())[: limits.LOG_FIELDS_MAX]:
+        size = len(name.encode("utf-8", "replace")) + len(value.encode("utf-8", "replace"))
+        if size <= room:
+            entry.fields[name] = value
+            room -= size
+    return entry
+
+
+def outcome_of_result(attempt: Attempt, result: Any) -> report_pb2.OutcomeReport | None:
+    """What a returned value comes to."""
+    report = report_pb2.OutcomeReport(lease=attempt.lease)
+    try:
+        report.complete.result.CopyFrom(encode(result, "result"))
+    except PayloadError as error:
+        return unstorable(attempt.lease, str(error))
+    report.complete.enqueue.extend(attempt.with_outcome)
+    if report.ByteSize() > limits.OUTCOME_BYTES_MAX:
+        return unstorable(
+            attempt.lease,
+            f"result and jobs to enqueue with it have {report.ByteSize()} bytes, too many for one message",
+        )
+    return report
+
+
+def outcome_of_error(attempt: Attempt, error: BaseException, *, binding: bool) -> report_pb2.OutcomeReport | None:
+    """What a raised error comes to; None: nothing is to be told."""
+    stop = attempt.job.stop
+    report = report_pb2.OutcomeReport(lease=attempt.lease)
+    if stop is not None and stop.kind is StopKind.LEASE_LOST:
+        return None
+    if isinstance(error, Cancelled | asyncio.CancelledError):
+        if stop is None and isinstance(error, Cancelled):
+            report.cancelled.reason = limits.clip(error.message, limits.REASON_BYTES_MAX)
+            return report
+        if stop is not None:
+            return outcome_of_stop(attempt, stop)
+    fail = report.fail
+    fail.code = _code(error)
+    fail.message = limits.clip(_text(error), limits.ERROR_MESSAGE_BYTES_MAX)
+    fail.stack = _stack(error)
+    if binding and isinstance(error, UnreadableRequestError):
+        fail.retryable = False
+        fail.reason = job_pb2.FAILURE_REASON_UNREADABLE_REQUEST
+        fail.code = "UNREADABLE_REQUEST"
+    elif isinstance(error, NonRetryable):
+        fail.retryable = False
+    elif isinstance(error, RetryAfter):
+        fail.retry_delay.CopyFrom(duration(error.delay))
+    return report
+
+
+def outcome_of_stop(attempt: Attempt, stop: StopSignal) -> report_pb2.OutcomeReport | None:
+    """What obeying a stop signal comes to."""
+    report = report_pb2.OutcomeReport(lease=attempt.lease)
+    if stop.kind is StopKind.CANCEL:
+        report.cancelled.SetInParent()
+    elif stop.kind is StopKind.TIMEOUT:
+        report.fail.code = "TIMEOUT"
+        report.fail.message = stop.reason or "the timeout is over"
+        report.fail.reason = job_pb2.FAILURE_REASON_TIMEOUT
+    elif stop.kind is StopKind.LEASE_LOST:
+        return None
+    else:
+        report.release.reason = limits.clip(stop.reason, limits.REASON_BYTES_MAX)
+    return report
+
+
+def unstorable(lease: str, why: str) -> report_pb2.OutcomeReport:
+    """The end of an attempt whose result cannot be stored."""
+    report = report_pb2.OutcomeReport(lease=lease)
+    report.fail.code = "UNSTORABLE_RESULT"
+    report.fail.message = limits.clip(why, limits.ERROR_MESSAGE_BYTES_MAX)
+    report.fail.retryable = False
+    report.fail.reason = job_pb2.FAILURE_REASON_UNSTORABLE_RESULT
+    return report
+
+
+def _code(error: BaseException) -> str:
+    own = getattr(error, "error_code", None)
+    if not isinstance(own, str) or not own:
+        named = error
+        if isinstance(error, NonRetryable | RetryAfter) and error.__cause__ is not None:
+            named = error.__cause__
+        own = type(named).__name__
+    return own[: limits.ERROR_CODE_CHARS_MAX]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return text.encode("utf-8", "replace").decode() or type(error).__name__
+
+
+def _stack(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:
+        return ""
+    raw = text.encode("utf-8", "replace")
+    return raw[-limits.ERROR_STACK_BYTES_MAX :].decode("utf-8", "ignore")

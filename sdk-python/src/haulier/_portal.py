@@ -1,0 +1,177 @@
+"""How code without asyncio calls the async client: an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+from typing_extensions import Self
+
+from . import _limits as limits
+from ._client import Client
+from ._lock import Lock
+
+T = TypeVar("T")
+
+
+class Portal:
+    """An event loop in a daemon thread, started when it is first used."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine and blocks until it is done."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._started())
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # when the wait was interrupted, the work is too
+            raise
+
+    def iterate(self, source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """Reads an async iterator, item by item."""
+        iterator = self.run(_made(source))
+        try:
+            while (item := self.run(_next(iterator))) is not None:
+                yield item[0]
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None and not self._closed:
+                self.run(close())
+
+    def close(self) -> None:
+        """Ends the thread."""
+        with self._lock:
+            self._closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loop,), name="haulier-client", daemon=True).start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        with contextlib.suppress(Exception):
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+async def _made(source: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+    return source()
+
+
+async def _next(iterator: AsyncIterator[T]) -> tuple[T] | None:
+    # StopAsyncIteration would not survive the way through a future.
+    try:
+        return (await iterator.__anext__(),)
+    except StopAsyncIteration:
+        return None
+
+
+class SyncLock:
+    """A named lock that blocks; see `haulier.Lock`. It is renewed by the client's thread while it is held."""
+
+    def __init__(self, portal: Portal, lock: Lock) -> None:
+        self._portal = portal
+        self._lock = lock
+
+    @property
+    def name(self) -> str:
+        """Name of the lock."""
+        return self._lock.name
+
+    @property
+    def fencing_token(self) -> int:
+        """Larger than that of every earlier holder. 0: not held."""
+        return self._lock.fencing_token
+
+    @property
+    def held(self) -> bool:
+        """Whether it is surely held."""
+        return self._lock.held
+
+    def check(self) -> None:
+        """Does nothing while the lock is surely held.
+
+        Raises:
+            LockLostError: It is not.
+        """
+        self._lock.check()
+
+    def acquire(self, wait: timedelta | None = None) -> bool:
+        """Acquires the lock; waits for ever unless `wait` is given. Whether it is held now."""
+        return self._portal.run(self._lock.acquire(wait))
+
+    def release(self) -> bool:
+        """Releases the lock. Whether it was held until now."""
+        return self._portal.run(self._lock.release())
+
+    def __enter__(self) -> SyncLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+class PortalClient:
+    """What the blocking client is made of."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        api_key: str | None = None,
+        ca_certificate: bytes | None = None,
+        timeout: timedelta = limits.CALL_TIMEOUT,
+    ) -> None:
+        self._portal = Portal()
+        self._client = Client(address, api_key=api_key, ca_certificate=ca_certificate, timeout=timeout)
+
+    @property
+    def address(self) -> str:
+        """Address of the server."""
+        return self._client.address
+
+    def lock(self, name: str, *, owner: str | None = None, lease_time: timedelta = limits.LOCK_LEASE) -> SyncLock:
+        """A named lock, to be acquired with `with` or `acquire`."""
+        return SyncLock(self._portal, self._client.lock(name, owner=owner, lease_time=lease_time))
+
+    def close(self) -> None:
+        """Closes the connection and ends its thread."""
+        with contextlib.suppress(RuntimeError):
+            self._portal.run(self._client.close())
+        self._portal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,523 @@
+"""The worker process: serves commands, and runs periodic and background workers."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar, cast, overload
+
+from . import _limits as limits
+from ._attempt import Attempt, outcome_of_error, outcome_of_result
+from ._client import Client
+from ._command import CommandDefinition, define, definition_of
+from ._convert import duration
+from ._errors import InvalidArgumentError
+from ._log import _current
+from ._periodic import Background, LocalWorker, Periodic
+from ._session import Session
+from ._threads import Threads
+from ._transport import SDK, Connection
+from .v1 import report_pb2
+from .v1 import worker_service_pb2 as pb
+
+__all__ = ["Worker"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_log = logging.getLogger("haulier")
+
+
+class Worker:
+    """A worker process: claims jobs of the commands it serves and runs their handlers.
+
+    Heartbeats, claims and reports run in a thread of their own: no handler stops them, whatever it blocks. Async handlers run
+    in the event loop that called `run`; sync handlers each in a thread. It registers anew after every break, as often as it
+    takes. With `HAULIER_WORKER_ENABLED=false` it claims nothing, with `HAULIER_PERIODIC_ENABLED=false` it runs no periodic
+    and background workers; `run` then only waits for the end.
+
+    Args:
+        address: Address of the server, as for `Client`.
+        api_key: API key, as for `Client`.
+        ca_certificate: Authority of the server's certificate, as for `Client`.
+        name: Name for people. Default: the host's name.
+        slots: Most jobs at once; at most 10,000.
+        queues: Queues it serves.
+        labels: Labels for people.
+        lease_time: Wish for how long it may be silent before its jobs are taken back: 5 s to 10 min. Default: 30 s.
+        drain_timeout: How long handlers may take to end by themselves when the process stops.
+
+    Example:
+        >>> worker = Worker(slots=20)
+        >>> @worker.command
+        ... async def resize(job: Job, image: str, width: int) -> str:
+        ...     await job.progress(0.5, "half way")
+        ...     return f"{image}@{width}"
+        >>> asyncio.run(worker.run())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        api_key: str | None = None,
+        ca_certificate: bytes | None = None,
+        name: str | None = None,
+        slots: int = limits.SLOTS_DEFAULT,
+        queues: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        lease_time: timedelta | None = None,
+        drain_timeout: timedelta = limits.DRAIN_TIMEOUT,
+    ) -> None:
+        if not 1 <= slots <= limits.SLOTS_MAX:
+            raise InvalidArgumentError(f"slots cannot be {slots}, 1 to {limits.SLOTS_MAX} can", operation="worker")
+        if isinstance(queues, str):
+            raise InvalidArgumentError("queues need a sequence of names, not one name", operation="worker")
+        self._connection = Connection(address, api_key=api_key, ca_certificate=ca_certificate)
+        self._name = name or socket.gethostname() or "worker"
+        self._slots = slots
+        self._queues = tuple(queues)
+        self._labels = dict(labels or {})
+        self._lease_time = lease_time
+        self._drain_timeout = drain_timeout
+        self._definitions: dict[str, CommandDefinition] = {}
+        self._local: list[LocalWorker] = []
+        self._client: Client | None = None
+        self._running: _Running | None = None
+        self._ready = concurrent.futures.Future[None]()
+
+    # Declaring
+
+    @overload
+    def command(self, function: F, /) -> F: ...
+
+    @overload
+    def command(
+        self, name: str | None = None, /, *, worker: str | None = None, version: str | None = None
+    ) -> Callable[[F], F]: ...
+
+    def command(
+        self, function_or_name: F | str | None = None, /, *, worker: str | None = None, version: str | None = None
+    ) -> F | Callable[[F], F]:
+        """Declares and serves a command; the decorator gives the function back unchanged.
+
+        The first parameter gets the job when it is annotated with `Job` or named `job` without an annotation. The others get
+        the request: a single one annotated with a dataclass, a pydantic or msgspec model or a TypedDict, or named
+        `request`, gets all of it; otherwise the request is an object with the parameters as keys. What does not have the
+        annotated form fails the job at once.
+
+        Args:
+            function_or_name: The function, or the name of the command. Default: the function's name.
+            worker: Named worker in which its jobs run strictly one at a time, over all worker processes.
+            version: The program's own version of the handler, for people.
+        """
+
+        def declare(function: F) -> F:
+            name = function_or_name if isinstance(function_or_name, str) else None
+            self._add(define(function, name=name, worker=worker, version=version))
+            return function
+
+        if function_or_name is None or isinstance(function_or_name, str):
+            return declare
+        return declare(function_or_name)
+
+    def add(self, *functions: Callable[..., Any]) -> Worker:
+        """Serves functions that were declared with `haulier.command`, or any function under its own name."""
+        for function in functions:
+            self._add(definition_of(function))
+        return self
+
+    def periodic(
+        self,
+        period: timedelta,
+        *,
+        name: str | None = None,
+        run_at_start: bool = False,
+        singleton: bool | str = False,
+        enabled: bool = True,
+    ) -> Callable[[F], F]:
+        """Runs a function of this process again and again; the period counts from the end of a run.
+
+        Args:
+            period: Time between the end of a run and the next, and before the first one.
+            name: Name. Default: the function's name.
+            run_at_start: Run for the first time at once.
+            singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
+            enabled: Whether it runs; `LocalWorker.enabled` switches it later.
+        """
+
+        def declare(function: F) -> F:
+            self.add_periodic(function, period, name=name, run_at_start=run_at_start, singleton=singleton, enabled=enabled)
+            return function
+
+        return declare
+
+    def add_periodic(
+        self,
+        function: Callable[..., Any],
+        period: timedelta,
+        *,
+        name: str | None = None,
+        run_at_start: bool = False,
+        singleton: bool | str = False,
+        enabled: bool = True,
+    ) -> Periodic:
+        """As `periodic`, also while the worker runs; gives the handle to switch it off or end it."""
+        made = Periodic(function, period=period, name=name, run_at_start=run_at_start, singleton=singleton, enabled=enabled)
+        self._add_local(made)
+        return made
+
+    def background(self, *, name: str | None = None, singleton: bool | str = False, enabled: bool = True) -> Callable[[F], F]:
+        """Runs a function of this process that has a loop of its own; it is restarted with backoff when it throws.
+
+        Args:
+            name: Name. Default: the function's name.
+            singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
+            enabled: Whether it runs; `LocalWorker.enabled` switches it later.
+        """
+
+        def declare(function: F) -> F:
+            self.add_background(function, name=name, singleton=singleton, enabled=enabled)
+            return function
+
+        return declare
+
+    def add_background(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        singleton: bool | str = False,
+        enabled: bool = True,
+    ) -> Background:
+        """As `background`, also while the worker runs; gives the handle to switch it off or end it."""
+        made = Background(function, name=name, singleton=singleton, enabled=enabled)
+        self._add_local(made)
+        return made
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Names of the commands it serves."""
+        return tuple(self._definitions)
+
+    def definition(self, name: str) -> CommandDefinition:
+        """The definition of a command it serves, for the test kit."""
+        return self._definitions[name]
+
+    @property
+    def client(self) -> Client:
+        """A client with the worker's address and key, for the event loop of `run`."""
+        if self._client is None:
+            self._client = Client.over(self._connection.another())
+        return self._client
+
+    # Running
+
+    async def run(self, *, handle_signals: bool = True) -> None:
+        """Runs until it is drained: by SIGTERM or SIGINT, by `drain`, or by an operator.
+
+        On the first signal it claims nothing more and lets handlers end; those that take longer than `drain_timeout` get the
+        stop signal and their jobs go back without having spent the attempt. A second signal stops handlers at once. When
+        the call is cancelled the same happens as on a second signal.
+
+        Args:
+            handle_signals: Whether to act on SIGTERM and SIGINT; only possible in the main thread.
+
+        Raises:
+            HaulierError: The server refuses this worker process at its first registration.
+        """
+        if self._running is not None:
+            raise RuntimeError("the worker runs already")
+        running = self._running = _Running(self)
+        try:
+            with _signals(running) if handle_signals else contextlib.nullcontext():
+                await running.run()
+        finally:
+            self._running = None
+            self._ready = concurrent.futures.Future[None]()
+            if self._client is not None:
+                await self._client.close()
+                self._client = None
+
+    def run_forever(self) -> None:
+        """As `asyncio.run(worker.run())`: for programs without asyncio."""
+        asyncio.run(self.run())
+
+    def drain(self, grace: timedelta | None = None) -> None:
+        """Claims nothing more, lets handlers end, then ends `run`. From any thread.
+
+        Args:
+            grace: How long handlers may take. Default: `drain_timeout`.
+        """
+        if self._running is not None:
+            self._running.drain(grace)
+
+    def abort(self) -> None:
+        """As `drain`, but stops handlers at once. From any thread."""
+        if self._running is not None:
+            self._running.abort()
+
+    async def registered(self) -> None:
+        """Waits until the worker process has registered: jobs are claimed from now on."""
+        await asyncio.wrap_future(self._ready)
+
+    # Inside
+
+    def _add(self, definition: CommandDefinition) -> None:
+        if definition.name in self._definitions:
+            raise InvalidArgumentError(f"the command {definition.name!r} is served already", operation="worker")
+        if self._running is not None:
+            raise InvalidArgumentError("commands cannot be added while the worker runs", operation="worker")
+        self._definitions[definition.name] = definition
+
+    def _add_local(self, worker: LocalWorker) -> None:
+        self._local.append(worker)
+        if self._running is not None:
+            self._running.start_local(worker)
+
+    def _registration(self) -> pb.RegisterWorkerRequest:
+        request = pb.RegisterWorkerRequest(
+            name=self._name,
+            instance_id=str(uuid.uuid4()),
+            queues=self._queues,
+            labels=self._labels,
+            slots=self._slots,
+            sdk=SDK,
+        )
+        if self._lease_time is not None:
+            request.lease_time.CopyFrom(duration(self._lease_time))
+        for definition in self._definitions.values():
+            request.commands.add(
+                command=definition.name,
+                worker=definition.worker,
+                version=definition.version or "",
+                json_schema=definition.schema or "",
+            )
+        return request
+
+    def _session(self, runner: _Running) -> Session:
+        return Session(
+            self._connection.another(),
+            self._registration(),
+            self._definitions,
+            runner,
+            slots=self._slots,
+            drain_timeout=self._drain_timeout,
+        )
+
+
+class _Running:
+    """One run of a worker: its session's thread, its handlers and its local workers."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._threads = Threads("haulier-job")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._local: dict[LocalWorker, asyncio.Task[None]] = {}
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self._session: Session | None = None
+        if worker.commands and _enabled("HAULIER_WORKER_ENABLED"):
+            self._session = worker._session(self)  # noqa: SLF001
+
+    async def run(self) -> None:
+        for local in self._worker._local:  # noqa: SLF001
+            self.start_local(local)
+        ended: asyncio.Future[Any] | None = None
+        try:
+            if self._session is None:
+                self._worker._ready.set_result(None)  # noqa: SLF001
+                await self._stop.wait()
+            else:
+                self._session.registered.add_done_callback(self._registered)
+                ended = asyncio.ensure_future(asyncio.wrap_future(self._start_session(self._session)))
+                await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            if self._session is not None and ended is not None:
+                self._session.abort()
+                with contextlib.suppress(Exception):
+                    await asyncio.shield(ended)
+            raise
+        finally:
+            await self._stop_local()
+            for task in list(self._tasks):
+                task.cancel()
+            self._threads.close()
+
+    def _start_session(self, session: Session) -> concurrent.futures.Future[None]:
+        done = concurrent.futures.Future[None]()
+
+        def serve() -> None:
+            try:
+                asyncio.run(session.main())
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=serve, name="haulier-session", daemon=True).start()
+        return done
+
+    def _registered(self, _: object) -> None:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self._worker._ready.set_result(None)  # noqa: SLF001
+
+    def drain(self, grace: timedelta | None = None) -> None:
+        self._loop.call_soon_threadsafe(self._begin_stop)
+        if self._session is not None:
+            self._session.drain(grace)
+
+    def abort(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin_stop)
+        if self._session is not None:
+            self._session.abort()
+
+    def _begin_stop(self) -> None:
+        self._stop.set()
+        for local in self._local:
+            local.signal_stop()
+
+    def signalled(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            _log.info("stopping: no more jobs are claimed, handlers may end; a second signal stops them")
+            self.drain()
+        else:
+            self.abort()
+
+    # Handlers (Runner): called in the session's thread
+
+    def start(self, attempts: Sequence[Attempt]) -> None:
+        waiting: list[Attempt] = []
+        for attempt in attempts:
+            if attempt.definition.is_async:
+                waiting.append(attempt)
+            else:
+                self._threads.run(_SyncRun(attempt))
+        if waiting:
+            try:
+                self._loop.call_soon_threadsafe(self._start_tasks, waiting)
+            except RuntimeError:  # the program's event loop is gone: its handlers can never run
+                for attempt in waiting:
+                    attempt.session.ended(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))
+
+    def cancel(self, attempt: Attempt) -> None:
+        if attempt.definition.is_async:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_cancel_task, attempt)
+
+    def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            task = attempt.task = self._loop.create_task(_run_async(attempt))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    # Periodic and background workers
+
+    def start_local(self, local: LocalWorker) -> None:
+        if not _enabled("HAULIER_PERIODIC_ENABLED") or local in self._local:
+            return
+        task = self._loop.create_task(local.run(self._worker.client), name=f"haulier {local.name}")
+        self._local[local] = task
+
+    async def _stop_local(self) -> None:
+        tasks = list(self._local.values())
+        for local in self._local:
+            local.signal_stop()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=limits.DRAIN_STOP_GRACE)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cancel_task(attempt: Attempt) -> None:
+    if attempt.task is not None and not attempt.task.done():
+        attempt.task.cancel()
+
+
+async def _run_async(attempt: Attempt) -> None:
+    _current.set(attempt.job)
+    binding = True
+    try:
+        # A stop signal that came before the task began has cancelled nothing yet.
+        if attempt.job.stopped:
+            raise asyncio.CancelledError
+        arguments, keywords = attempt.definition.bind(attempt.job, attempt.job.request)
+        binding = False
+        result = await cast("Awaitable[Any]", attempt.definition.handler(*arguments, **keywords))
+        for made in attempt.pending:
+            if not made.looked_at:
+                await made
+        outcome = outcome_of_result(attempt, result)
+    except BaseException as error:
+        outcome = outcome_of_error(attempt, error, binding=binding)
+        attempt.session.ended(attempt, outcome)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return
+    attempt.session.ended(attempt, outcome)
+
+
+class _SyncRun:
+    """A sync handler in its thread."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __call__(self) -> None:
+        attempt = self._attempt
+        _current.set(attempt.job)
+        binding = True
+        outcome: report_pb2.OutcomeReport | None
+        try:
+            attempt.job.raise_if_stopped()
+            arguments, keywords = attempt.definition.bind(attempt.job, attempt.job.request)
+            binding = False
+            result = attempt.definition.handler(*arguments, **keywords)
+            if inspect.isawaitable(result):
+                result = asyncio.run(_wait_for(result))
+            for made in attempt.pending:
+                if not made.looked_at:
+                    made.wait()
+            outcome = outcome_of_result(attempt, result)
+        except BaseException as error:
+            outcome = outcome_of_error(attempt, error, binding=binding)
+        attempt.session.ended(attempt, outcome)
+
+
+async def _wait_for(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def _enabled(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() not in ("0", "false", "no", "off")
+
+
+@contextlib.contextmanager
+def _signals(running: _Running) -> Any:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    set_here: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, running.signalled)
+                set_here.append(number)
+    try:
+        yield
+    finally:
+        for number in set_here:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,295 @@
+"""Periodic and background workers, the log handler, and the test kit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fake_server import FakeServer
+from running import running
+from test_worker_protocol import until
+
+from haulier import (
+    Dependency,
+    Job,
+    JobLogHandler,
+    JobOptions,
+    JobState,
+    LogLevel,
+    NonRetryable,
+    ParentResult,
+    Payload,
+    RetryAfter,
+    RunContext,
+    StopKind,
+    Worker,
+    _limits,
+    current_job,
+)
+from haulier.testing import FakeJob, run_handler, run_handler_sync
+
+TICK = timedelta(seconds=0.02)
+
+
+async def test_a_periodic_worker_counts_from_the_end_of_a_run_and_survives_errors(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    running_now = 0
+    contexts: list[RunContext] = []
+
+    @worker.periodic(TICK, run_at_start=True)
+    async def tick(context: RunContext) -> None:
+        nonlocal running_now
+        assert running_now == 0
+        running_now += 1
+        contexts.append(context)
+        await asyncio.sleep(0.01)
+        running_now -= 1
+        if len(contexts) == 2:
+            raise ValueError("caught and logged")
+
+    async with running(worker):
+        await until(lambda: len(contexts) >= 4)
+    assert contexts[0] is not contexts[1]
+    assert not fake.sessions  # no command: no session
+
+
+async def test_a_periodic_worker_is_switched_off_and_on_and_ended(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+
+    async with running(worker):
+        handle = worker.add_periodic(tick, TICK)
+        await until(lambda: count >= 2)
+        handle.enabled = False
+        await asyncio.sleep(0.05)
+        seen = count
+        await asyncio.sleep(0.08)
+        assert count <= seen + 1
+        handle.enabled = True
+        await until(lambda: count > seen + 1)
+        handle.end()
+        await asyncio.sleep(0.05)
+        seen = count
+        await asyncio.sleep(0.06)
+        assert count == seen
+
+
+async def test_the_first_run_is_after_one_period(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    count = 0
+
+    @worker.periodic(timedelta(seconds=30))
+    async def tick() -> None:
+        nonlocal count
+        count += 1
+
+    async with running(worker):
+        await asyncio.sleep(0.1)
+    assert count == 0
+
+
+async def test_periodic_workers_are_switched_off_by_the_environment(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAULIER_PERIODIC_ENABLED", "false")
+    worker = Worker(fake.address)
+    count = 0
+
+    @worker.periodic(TICK, run_at_start=True)
+    async def tick() -> None:
+        nonlocal count
+        count += 1
+
+    async with running(worker):
+        await asyncio.sleep(0.1)
+    assert count == 0
+
+
+async def test_a_background_worker_is_restarted_when_it_throws_and_stops_cleanly(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_limits, "BACKGROUND_DELAY_FIRST", 0.02)
+    worker = Worker(fake.address)
+    starts, clean = 0, []
+
+    @worker.background()
+    async def loop(context: RunContext) -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise ValueError("again")
+        await context.stop.wait()
+        clean.append(True)
+
+    async with running(worker):
+        await until(lambda: starts == 3)
+    assert clean == [True]
+
+
+async def test_a_singleton_runs_in_one_process_and_another_takes_over(fake: FakeServer) -> None:
+    ran: list[str] = []
+
+    def make(name: str) -> Worker:
+        worker = Worker(fake.address, name=name)
+
+        @worker.periodic(TICK, singleton="alone")
+        async def tick(context: RunContext) -> None:
+            assert context.lock
+            assert context.lock.held
+            ran.append(name)
+
+        return worker
+
+    async with running(make("b")):
+        await until(lambda: ran)
+        async with running(make("c")):
+            await asyncio.sleep(0.15)
+            assert set(ran) == {"b"}
+            assert fake.locks
+        ran.clear()
+    assert not fake.locks
+    async with running(make("c")):
+        await until(lambda: "c" in ran)
+
+
+async def test_a_singleton_stops_when_its_lock_is_lost(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(fake.address)
+    states: list[str] = []
+
+    @worker.background(singleton=True, name="alone")
+    async def loop(context: RunContext) -> None:
+        states.append("in")
+        try:
+            await context.stop.wait()
+        finally:
+            states.append("out")
+
+    monkeypatch.setattr(_limits, "LOCK_LEASE", timedelta(seconds=0.3))
+    async with running(worker):
+        await until(lambda: states)
+        fake.locks["alone"] = "another"
+        await until(lambda: "out" in states)
+
+
+async def test_records_of_any_logger_reach_the_job(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    log = logging.getLogger("shop.test")
+    log.setLevel(logging.DEBUG)
+    handler = JobLogHandler()
+    log.addHandler(handler)
+
+    @worker.command
+    def work(job: Job) -> None:
+        assert current_job() is job
+        log.info("from %s", "sync")
+        job.logger.warning("of the job")
+
+    @worker.command
+    async def work_async(job: Job) -> None:
+        log.debug("from async")
+        try:
+            raise ValueError("inside")
+        except ValueError:
+            log.exception("caught")
+
+    rows = [await fake.add("work"), await fake.add("work_async")]
+    try:
+        async with running(worker):
+            await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in rows)), 5)
+            log.info("from nowhere")
+    finally:
+        log.removeHandler(handler)
+    assert rows[0].lines == ["from sync", "of the job"]
+    assert rows[1].lines[0] == "from async"
+    assert "ValueError: inside" in rows[1].lines[1]
+    assert current_job() is None
+
+
+# The test kit
+
+
+async def resize(job: Job, image: str, width: int) -> dict[str, Any]:
+    await job.progress(0.5, "half way")
+    await job.log("begun", fields={"width": width})
+    job.logger.warning("careful")
+    await job.save_checkpoint([width])
+    child = await job.enqueue("publish", {"image": image})
+    job.enqueue_with_outcome("count")
+    return {"image": image, "child": child.ref_id, "user": job.user_id, "before": job.checkpoint}
+
+
+async def test_a_handler_runs_with_a_fake_job() -> None:
+    run = await run_handler(
+        resize,
+        {"image": "cat", "width": 3},
+        options=JobOptions(user_id="ann", user_claims={"role": "admin"}),
+        checkpoint=[1],
+        id=77,
+    )
+    assert run.outcome == "completed"
+    assert run.result == {"image": "cat", "child": "fake-1", "user": "ann", "before": [1]}
+    assert run.progress == [(0.5, "half way")]
+    assert run.logs == ["begun", "careful"]
+    assert run.job.logs[0].fields == {"width": "3"}
+    assert run.job.logs[1].level is LogLevel.WARN
+    assert run.job.checkpoints == [[3]]
+    options = run.job.enqueued[0].options
+    assert options is not None
+    assert (options.parent_id, options.user_id, options.user_claims) == (77, "ann", {"role": "admin"})
+    assert run.job.enqueued_with_outcome[0].command == "count"
+
+
+def test_the_test_kit_shows_failures() -> None:
+    def fails(kind: str) -> None:
+        if kind == "never":
+            raise NonRetryable("x")
+        if kind == "later":
+            raise RetryAfter(timedelta(seconds=3))
+        raise ValueError("x")
+
+    assert not run_handler_sync(fails, {"kind": "never"}).retryable
+    assert run_handler_sync(fails, {"kind": "later"}).retry_delay == timedelta(seconds=3)
+    plain = run_handler_sync(fails, {"kind": "x"})
+    assert (plain.outcome, plain.retryable, type(plain.error)) == ("failed", True, ValueError)
+    unreadable = run_handler_sync(fails, {"kind": 5})
+    assert (unreadable.outcome, unreadable.retryable) == ("failed", False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [(StopKind.CANCEL, "cancelled"), (StopKind.DRAIN, "released"), (StopKind.TIMEOUT, "failed")],
+)
+async def test_the_test_kit_gives_stop_signals(kind: StopKind, outcome: str) -> None:
+    began = asyncio.Event()
+
+    async def wait(job: Job) -> None:
+        began.set()
+        await asyncio.sleep(10)
+
+    job = FakeJob()
+    task = asyncio.create_task(run_handler(wait, job=job))
+    await began.wait()
+    job.stop_now(kind, "enough")
+    assert (await task).outcome == outcome
+
+    def wait_sync(job: Job) -> None:
+        job.stop_now(kind)  # type: ignore[attr-defined]
+        job.sleep(10)
+
+    assert (await run_handler(wait_sync)).outcome == outcome
+
+
+async def test_a_fake_job_has_parents() -> None:
+    async def child(job: Job) -> Any:
+        assert job.parent
+        assert job.parent.result
+        return job.parent.result.value
+
+    parent = ParentResult(job_id=1, ref_id="p", state=JobState.COMPLETED, result=Payload(json="5"))
+    run = await run_handler(child, parents=[parent], options=JobOptions(depends_on=(Dependency(job_id=1),)))
+    assert run.result == 5
