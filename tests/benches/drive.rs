@@ -21,6 +21,8 @@ use tonic::transport::{Channel, Endpoint};
 const COMMAND: &str = "bench-noop";
 const LATENCY_COMMAND: &str = "bench-latency";
 const LOOPS: i32 = 2;
+/// Between two calls of an idle system: the outcome is stored and the next claim arrives meanwhile.
+pub(crate) const PAUSE: Duration = Duration::from_millis(12);
 
 async fn channel(endpoint: &str) -> Result<Channel> {
     Ok(Endpoint::new(endpoint.to_owned())?.tcp_nodelay(true).connect().await?)
@@ -50,7 +52,8 @@ async fn call_nothing(client: &mut JobServiceClient<Channel>) -> bool {
 pub(crate) async fn empty_call(endpoint: &str) -> Result<Duration> {
     let mut client = JobServiceClient::new(channel(endpoint).await?);
     let mut times = Vec::new();
-    for _ in 0..1_000 {
+    for _ in 0..200 {
+        tokio::time::sleep(PAUSE).await;
         let begin = Instant::now();
         anyhow::ensure!(call_nothing(&mut client).await, "an empty call was answered otherwise");
         times.push(begin.elapsed());
@@ -91,8 +94,7 @@ pub(crate) async fn latency(endpoint: &str, jobs: usize) -> Result<Latency> {
         answered.push(begin.elapsed());
         let start = starts.recv().await.context("the worker ended")?;
         from_call.push(start.duration_since(begin));
-        // Let the outcome be stored and the next claim arrive: the system is idle again.
-        tokio::time::sleep(Duration::from_millis(12)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     running.abort();
     Ok(Latency { start: middle(from_call), enqueue: middle(answered) })
@@ -188,7 +190,9 @@ impl Worker {
                 .into_inner();
             while let Some(message) = down.message().await? {
                 let mut held = acked.lock().expect("no holder panics");
-                message.acks.iter().for_each(|ack| drop(held.remove(&ack.lease)));
+                for ack in &message.acks {
+                    held.remove(&ack.lease);
+                }
             }
             anyhow::Ok(())
         });
@@ -253,7 +257,9 @@ impl ClaimLoop {
             };
             let jobs = self.client.claim_job(claim).await?.into_inner().jobs;
             if let Some(started) = &self.started {
-                jobs.iter().for_each(|_| drop(started.send(Instant::now())));
+                for _ in &jobs {
+                    let _ = started.send(Instant::now());
+                }
             }
             self.held.lock().expect("no holder panics").extend(jobs.iter().map(|job| job.lease.clone()));
             self.note(sequence, sequence, false);

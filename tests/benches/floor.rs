@@ -96,8 +96,8 @@ fn report(title: &str, commit: Duration, ours: &[Round], floor: &[Round]) {
     let bound = 1.5 * commit + 2.0 * empty;
     let start = micros(|round| round.start, ours);
     println!("\n{title}");
-    println!("  a commit (bare driver, the same rows)     {commit:8.0} us");
-    println!("  an empty call (tonic, health check)       {empty:8.0} us");
+    println!("  a commit (bare driver, the same rows), p50{commit:8.0} us");
+    println!("  an empty call (tonic), p50                {empty:8.0} us");
     println!(
         "  enqueue to handler start, idle, p50       {start:8.0} us   bound 1.5 commits + 2 calls = {bound:.0} us, ratio {:.2}",
         start / bound

@@ -13,6 +13,7 @@
 pub mod checker;
 pub mod history;
 mod http;
+pub mod load;
 pub mod mariadb;
 pub mod messages;
 

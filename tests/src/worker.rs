@@ -43,6 +43,13 @@ impl Registration {
         registration
     }
 
+    /// With the longest lease time there is: it may be silent as long as a test takes.
+    pub fn patient(commands: &[&str]) -> Registration {
+        let mut registration = Registration::of(commands);
+        registration.0.lease_time = Some(duration_of(Duration::from_secs(600)));
+        registration
+    }
+
     /// Under another name.
     pub fn named(mut self, name: &str) -> Registration {
         self.0.name = name.into();
@@ -214,13 +221,14 @@ impl HandWorker {
 
     /// Heartbeats once a second, as if it still held a lease, until it is told that the lease is lost.
     pub async fn beat_until_lost(&mut self, talk: &mut Conversation, lease: &str) -> pb::LeaseLost {
-        loop {
+        for _ in 0..PATIENCE.as_secs() {
             let beat = self.heartbeat(&[lease]);
             talk.say(beat).await;
             if let Ok(lost) = tokio::time::timeout(Duration::from_secs(1), talk.loss_of(lease)).await {
                 return lost;
             }
         }
+        panic!("in vain waited {PATIENCE:?} for a lost lease");
     }
 
     /// Ends the session.

@@ -41,8 +41,14 @@ impl Engine {
     pub async fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
         let core = Arc::clone(&self.core);
         unit(async move {
-            core.view(job).await?;
-            Ok(core.store.attempts(job).await?)
+            let view = core.view(job).await?;
+            let mut attempts = core.store.attempts(job).await?;
+            if let (Phase::Ready, Some(last)) = (&view.phase, attempts.last_mut())
+                && last.run == view.job.run
+            {
+                last.retry_time = Some(view.job.ready.ready_time);
+            }
+            Ok(attempts)
         })
         .await
     }

@@ -122,4 +122,6 @@ pub struct Attempt {
     pub end: AttemptEnd,
     /// What went wrong, if it did.
     pub error: Option<JobError>,
+    /// When the next attempt may start, if this is the last one and there is to be another.
+    pub retry_time: Option<Time>,
 }

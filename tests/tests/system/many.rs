@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, completed, json};
-use haulier_tests::{HandWorker, Server, monotonic, on_both};
+use haulier_tests::{HandWorker, Registration, Server, monotonic, on_both};
 use pb::JobState;
 
 /// As the product promises it; a smaller number for a quick look.
@@ -21,7 +21,7 @@ on_both!(a_hundred_thousand_waiting_jobs_slow_no_claim_of_another_command_and_ta
 async fn a_hundred_thousand_waiting_jobs_slow_no_claim_of_another_command_and_take_no_memory(
     server: &Server,
 ) {
-    let mut worker = HandWorker::register(server, &["work"]).await;
+    let mut worker = HandWorker::begin(server, Registration::patient(&["work"])).await;
     let alone = rounds(server, &mut worker).await;
     let begun = monotonic();
     enqueue_many(server, "unserved", WAITING).await;

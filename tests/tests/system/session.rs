@@ -35,7 +35,10 @@ on_both!(
     a_restart_of_the_server_revokes_no_lease,
 );
 
-on_two_servers!(a_session_works_through_any_server);
+on_two_servers!(
+    a_session_works_through_any_server,
+    a_frozen_server_that_comes_back_leaves_its_workers_time_to_be_heard,
+);
 
 /// A job, claimed by a worker process that falls silent.
 async fn claimed_by_the_silent(server: &Server, options: JobOptions) -> (HandWorker, pb::LeasedJob) {
@@ -344,6 +347,30 @@ async fn a_session_works_through_any_server(server: &Server, replica: &Server) {
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(answer.jobs[0].job_id, stored.job_id);
     println!("from one server to a claim at the other: {:?}", monotonic() - begun);
+}
+
+/// The other server must not take the leases of a worker process that could not be heard through a frozen one, neither while
+/// that is silent nor in the moment in which it is back.
+async fn a_frozen_server_that_comes_back_leaves_its_workers_time_to_be_heard(
+    server: &Server,
+    replica: &Server,
+) {
+    server.enqueue(command("work")).await;
+    let mut worker = HandWorker::begin(server, Registration::short_lived(&["work"])).await;
+    let job = worker.claim_one().await;
+    let beat = worker.heartbeat(&[&job.lease]);
+    let mut talk = worker.converse_with(beat).await;
+    talk.beat_taken(1).await;
+    server.stop();
+    tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
+    server.cont();
+    // Back for longer than a tick of the other's reaper, and the worker process is late by less than a lease time.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(replica.summary(job.job_id).await.state(), JobState::Running);
+    let beat = worker.heartbeat(&[&job.lease]);
+    talk.say(beat).await;
+    talk.beat_taken(2).await;
+    assert_eq!(worker.end_well(&job.lease, completed("1")).await, JobState::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -236,7 +236,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> pb::JobAttempt {
         finish_time: attempt.finish_time.map(timestamp),
         outcome: outcome.into(),
         error: attempt.error.as_ref().map(job_error),
-        retry_time: None,
+        retry_time: attempt.retry_time.map(timestamp),
     }
 }
 

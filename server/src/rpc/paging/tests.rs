@@ -14,6 +14,7 @@ fn attempt_of(run: i32, epoch: i64) -> Attempt {
         start_time: Time(1),
         finish_time: None,
         end: AttemptEnd::Running,
+        retry_time: None,
         error: None,
     }
 }

@@ -107,6 +107,7 @@ impl SqlStore {
                 finish_time: None,
                 end: AttemptEnd::Running,
                 error: None,
+                retry_time: None,
             });
         }
         Ok(attempts)
@@ -249,6 +250,7 @@ fn read_attempt(row: &mut Columns) -> Try<Attempt> {
         finish_time,
         end,
         error: row.maybe_json()?,
+        retry_time: None,
     })
 }
 
@@ -267,7 +269,18 @@ fn last_attempt(row: &mut Columns) -> Try<Option<Attempt>> {
     // A crash gives its attempt back, but had its number.
     let attempt = turn.attempt + i32::from(end == AttemptEnd::Crashed);
     let error = detail.error;
-    Ok(Some(Attempt { run, attempt, epoch, session, worker_process, start_time, finish_time, end, error }))
+    Ok(Some(Attempt {
+        run,
+        attempt,
+        epoch,
+        session,
+        worker_process,
+        start_time,
+        finish_time,
+        end,
+        error,
+        retry_time: None,
+    }))
 }
 
 async fn read_lines(
