@@ -186,7 +186,9 @@ impl fmt::Display for ServerError {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        for violation in &self.violations {
+        // Servers name the fields in the message too.
+        for violation in self.violations.iter().filter(|violation| !self.message.contains(&violation.message))
+        {
             write!(f, "; {}: {}", violation.field, violation.message)?;
         }
         Ok(())

@@ -203,7 +203,14 @@ impl Engine {
                     refusals.pause().await;
                 }
                 Judged::Lost | Judged::Later => {
-                    tracing::warn!(code = ?status.code(), message = status.message(), "registering failed: trying again");
+                    if backoff.spent().is_zero() {
+                        let (code, message) = (status.code(), status.message());
+                        tracing::warn!(
+                            ?code,
+                            message,
+                            "registering failed: trying again, for as long as it takes"
+                        );
+                    }
                     backoff.pause().await;
                 }
             }
@@ -412,5 +419,36 @@ impl Judged {
             ) => Self::Refused,
             _ => Self::Later,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    fn judged(code: Code, reason: &str) -> Judged {
+        let details = ErrorDetails::with_error_info(reason, "haulier", HashMap::<String, String>::new());
+        Judged::of(&Status::with_error_details(code, "", details))
+    }
+
+    #[test]
+    fn an_error_of_a_claim_or_stream_says_what_to_do() {
+        assert_eq!(judged(Code::Aborted, "SESSION_LOST"), Judged::Lost);
+        assert_eq!(judged(Code::Aborted, "STALE_SEQUENCE"), Judged::Lost);
+        assert_eq!(judged(Code::Unavailable, "STORE_UNAVAILABLE"), Judged::Later);
+        assert_eq!(judged(Code::ResourceExhausted, "OVERLOADED"), Judged::Later);
+        assert_eq!(judged(Code::Internal, "INTERNAL"), Judged::Later);
+        assert_eq!(judged(Code::PermissionDenied, "SCOPE_MISSING"), Judged::Refused);
+        assert_eq!(judged(Code::Unimplemented, "NOT_SUPPORTED"), Judged::Unserved);
+    }
+
+    #[tokio::test]
+    async fn the_first_order_to_drain_counts() {
+        let orders = Orders::new();
+        orders.drain(Drain { reason: "deploy".into(), time: Some(Duration::from_secs(9)) });
+        orders.abort();
+        assert_eq!(orders.ordered().await.reason, "deploy");
+        assert!(orders.abort.is_cancelled());
     }
 }

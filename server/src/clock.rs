@@ -5,6 +5,8 @@
 //! the answer was already old when it arrived. A wall clock is read only by SQLite, whose database clock is
 //! this process's own.
 
+#![expect(clippy::disallowed_methods, reason = "the one room that asks")]
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

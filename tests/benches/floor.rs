@@ -8,6 +8,8 @@
 //! Settings by environment: `HAULIER_BENCH_SECONDS` (5), `HAULIER_BENCH_ROUNDS` (3), `HAULIER_BENCH_DATABASE` (`both`,
 //! `sqlite` or `mariadb`), `HAULIER_BENCH_CALLERS` (64).
 
+#![expect(clippy::print_stdout, reason = "figures are what this program is for")]
+
 mod drive;
 mod service;
 

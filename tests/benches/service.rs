@@ -216,14 +216,15 @@ impl<T: Send + 'static> Batches<T> {
     }
 }
 
+/// Jobs of one command on their way to a worker: the way in, and the way out while no claim holds it.
+type Line = (mpsc::UnboundedSender<LeasedJob>, Option<mpsc::UnboundedReceiver<LeasedJob>>);
+
 struct Floor {
     next: AtomicI64,
     jobs: Batches<(i64, Vec<u8>, EnqueueCommandRequest)>,
     outcomes: Batches<(i64, Vec<u8>)>,
     done: Arc<Mutex<std::collections::HashSet<i64>>>,
-    ready: Mutex<
-        HashMap<String, (mpsc::UnboundedSender<LeasedJob>, Option<mpsc::UnboundedReceiver<LeasedJob>>)>,
-    >,
+    ready: Mutex<HashMap<String, Line>>,
     sessions: Mutex<HashMap<String, String>>,
 }
 

@@ -7,13 +7,15 @@
 //!
 //! Tests wait for signals, never for time: [`until`] asks until the answer is the wanted one, or fails.
 
-#![expect(clippy::unwrap_used, reason = "a broken harness ends the test, at the line that broke")]
+#![expect(clippy::print_stdout, reason = "figures are printed")]
 #![expect(clippy::print_stderr, reason = "what a failed test has to say goes to its output")]
 
 pub mod checker;
+mod figures;
 pub mod history;
 mod http;
 pub mod load;
+#[expect(clippy::disallowed_methods, reason = "it starts and stops outside of any runtime")]
 pub mod mariadb;
 pub mod messages;
 
@@ -23,6 +25,7 @@ mod server;
 mod time;
 mod worker;
 
+pub use figures::figure;
 pub use http::{HttpAnswer, http_get, http_post};
 pub use process::{Process, Signal};
 pub use refusal::{Refusal, refusal};

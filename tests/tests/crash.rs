@@ -21,6 +21,7 @@ mod rig;
 use std::sync::OnceLock;
 
 use haulier_tests::checker::{Verdict, check};
+use haulier_tests::figure;
 use rig::{Engine, Rig};
 
 macro_rules! promises {
@@ -52,9 +53,6 @@ promises!(
 );
 
 fn must_hold(guarantee: u8, verdict: &Verdict) {
-    for figure in &verdict.figures {
-        println!("{figure}");
-    }
     let broken: Vec<String> = verdict
         .findings
         .iter()
@@ -84,9 +82,9 @@ fn run(engine: Engine) -> Verdict {
         let mut figures = faults::break_everything(&mut rig, rounds()).await;
         load.end().await;
         let evidence = autopsy::of(&rig).await;
-        let mut verdict = check(&evidence);
-        figures.append(&mut verdict.figures);
-        verdict.figures = figures;
+        let verdict = check(&evidence);
+        figures.extend(verdict.figures.iter().cloned());
+        figures.iter().for_each(|text| figure(&format!("{engine:?}, {text}")));
         if !verdict.findings.is_empty() {
             println!("the histories are kept in {}", rig.keep().display());
         }

@@ -3,7 +3,6 @@
 //! One binary, a module a subject. Every scenario has a server process and a database of its own.
 
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted fails it, at its line")]
-#![expect(clippy::print_stdout, reason = "figures are printed, and only asserted with generous margins")]
 
 #[path = "system/bad_input.rs"]
 mod bad_input;
@@ -21,6 +20,8 @@ mod read;
 mod report;
 #[path = "system/requeue.rs"]
 mod requeue;
+#[path = "system/sdk.rs"]
+mod sdk;
 #[path = "system/session.rs"]
 mod session;
 #[path = "system/timeout.rs"]

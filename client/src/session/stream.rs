@@ -68,7 +68,11 @@ impl Session {
                 StreamEnd::Faulty(why) => {
                     tracing::error!(why, "the server refuses what it is told: opening another stream")
                 }
-                StreamEnd::Broken(why) => tracing::warn!(why, "the report stream broke: opening another"),
+                // A server that is away is told of once.
+                StreamEnd::Broken(why) if failures == 0 => {
+                    tracing::warn!(why, "the report stream broke: opening another, for as long as it takes");
+                }
+                StreamEnd::Broken(why) => tracing::debug!(why, "the report stream broke again"),
             }
             failures += 1;
             if failures % FAILURES_MAX == 0 {

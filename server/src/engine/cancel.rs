@@ -39,10 +39,10 @@ impl Engine {
     }
 
     /// Starts a new run of a failed or cancelled job; says whether this call did, or one before it.
-    pub async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<(View, bool)> {
+    pub async fn requeue(&self, job: JobId, run: Option<Run>, request_id: String) -> Result<(View, bool)> {
         let core = Arc::clone(&self.core);
         unit(async move {
-            let created = match core.store.requeue(job, run).await? {
+            let created = match core.store.requeue(job, run, &request_id).await? {
                 RequeueAnswer::Requeued(_) => true,
                 RequeueAnswer::Repeated(_) => false,
                 RequeueAnswer::Refused(state) => {
@@ -56,6 +56,7 @@ impl Engine {
                         format!("is not a run of job {job}, whose latest is {latest}"),
                     ));
                 }
+                RequeueAnswer::RequestReused => return Err(Error::RequestReused(request_id)),
                 RequeueAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
             };
             let view = core.view(job).await?;

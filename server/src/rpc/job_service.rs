@@ -134,8 +134,9 @@ impl JobService for Jobs {
     }
 
     async fn requeue_job(&self, request: Request<pb::RequeueJobRequest>) -> Answer<pb::RequeueJobResponse> {
-        let (job, run) = requeue_call(&request.into_inner()).map_err(status::of)?;
-        let (view, created) = self.engine.requeue(job, run).await.map_err(status::of)?;
+        let given = request.into_inner();
+        let (job, run) = requeue_call(&given).map_err(status::of)?;
+        let (view, created) = self.engine.requeue(job, run, given.request_id).await.map_err(status::of)?;
         let job = convert::job_summary(&view, self.engine.now());
         Ok(Response::new(pb::RequeueJobResponse { job: Some(job), created, dependant_count: 0 }))
     }
@@ -252,9 +253,8 @@ fn requeue_call(given: &pb::RequeueJobRequest) -> Result<(JobId, Option<Run>), E
     if given.include_dependants {
         check.not_built("include_dependants");
     }
-    if !given.request_id.is_empty() {
-        check.not_built("request_id");
-    }
+    check.chars("request_id", &given.request_id, limits::REQUEST_ID_CHARS_MAX);
+    check.text("request_id", &given.request_id);
     check.pass(call)
 }
 

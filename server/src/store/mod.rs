@@ -364,6 +364,8 @@ pub enum RequeueAnswer {
     Repeated(Run),
     /// It stands in this state, which cannot be requeued.
     Refused(State),
+    /// The request id was used for something else.
+    RequestReused,
     /// The given run is not one of the job's.
     NoSuchRun(Run),
     /// There is no such job.
@@ -552,8 +554,9 @@ pub trait Store: Send + Sync + 'static {
     async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer>;
     /// Every cancel request that is pending.
     async fn cancel_marks(&self) -> Result<Vec<CancelMark>>;
-    /// Starts a new run of a failed or cancelled job; `run` is the one to redo, none the latest.
-    async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<RequeueAnswer>;
+    /// Starts a new run of a failed or cancelled job; `run` is the one to redo, none the latest. A repeat with the same
+    /// request id finds the run that the first call started; empty for none.
+    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<RequeueAnswer>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

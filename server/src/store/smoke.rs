@@ -325,19 +325,20 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_marked(mut bench: Bench) {
 
 async fn a_failed_job_is_requeued_once_for_each_run(mut bench: Bench) {
     let job = bench.enqueue(|spec| spec.retry.retry_limit = 0).await;
-    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Queued));
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Queued));
     let lease = bench.claim(1).await.remove(0).lease;
-    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Running));
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Running));
     bench.finish(lease.fence, failed(None)).await;
-    assert_eq!(bench.store.requeue(job, Some(Run(2))).await.unwrap(), RequeueAnswer::NoSuchRun(Run(2)));
-    assert_eq!(bench.store.requeue(job, Some(Run(1))).await.unwrap(), RequeueAnswer::Requeued(Run(2)));
-    assert_eq!(bench.store.requeue(job, Some(Run(1))).await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(2)), "").await.unwrap(), RequeueAnswer::NoSuchRun(Run(2)));
+    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap(), RequeueAnswer::Requeued(Run(2)));
+    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
     let again = bench.claim(1).await.remove(0).lease;
     assert!(again.fence.epoch > lease.fence.epoch && again.run == Run(2) && again.turn.attempt == 1);
     assert_eq!(bench.finish(lease.fence, Ended::Completed).await, Finished::Repeated(State::Failed));
     assert_eq!(bench.finish(again.fence, Ended::Completed).await, Finished::Stored(State::Completed));
-    assert_eq!(bench.store.requeue(job, None).await.unwrap(), RequeueAnswer::Refused(State::Completed));
-    assert_eq!(bench.store.requeue(JobId(9_999), None).await.unwrap(), RequeueAnswer::NotFound);
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Completed));
+    assert_eq!(bench.store.requeue(JobId(9_999), None, "").await.unwrap(), RequeueAnswer::NotFound);
     assert_eq!(bench.store.attempts(job).await.unwrap().len(), 2);
 }
 
@@ -604,20 +605,20 @@ async fn a_checkpoint_outlives_its_attempt(mut bench: Bench) {
     assert_eq!(bench.store.outcome(job, Run(1)).await.unwrap().unwrap().status, "half");
 }
 
+async fn try_statement(bench: &Bench, text: &'static str, bound: Vec<value::Value>) -> fault::Try<()> {
+    let mut unit = bench.store.engine.begin(connection::Class::Vital).await?;
+    unit.lent.connection.fetch(text, bound).await.map(drop)
+}
+
 async fn every_statement_can_be_prepared(bench: Bench) {
     let month = bench.store.reserve_ids(1).await.unwrap().month;
     for sql in statement::Sql::ALL {
         for rows in [1, 4] {
             let text = bench.store.engine.texts.get(*sql, statement::Place::Month(month), rows);
             let bound = vec![value::Value::Null; text.matches('?').count()];
-            let done = (async || {
-                let mut unit = bench.store.engine.begin(connection::Class::Vital).await?;
-                let done = unit.lent.connection.fetch(text, bound).await.map(|_| ());
-                drop(unit);
-                done
-            })();
+            let done = try_statement(&bench, text, bound).await;
             // NULL where none may be, or as a limit: the statement was understood.
-            let why = done.await.err().map(|fault| StoreError::from(fault).to_string()).unwrap_or_default();
+            let why = done.err().map(|fault| StoreError::from(fault).to_string()).unwrap_or_default();
             let is_understood = why.is_empty()
                 || ["null", "NULL", "datatype mismatch", "Truncated incorrect"]
                     .iter()
@@ -779,8 +780,8 @@ async fn a_closed_month_moves_to_its_file_and_stays_readable() {
         only_waiting: false,
     };
     assert_eq!(bench.store.cancel(&order).await.unwrap(), CancelAnswer::Ended(State::Completed));
-    assert_eq!(bench.store.requeue(broken, Some(Run(1))).await.unwrap(), RequeueAnswer::Requeued(Run(2)));
-    assert_eq!(bench.store.requeue(broken, Some(Run(1))).await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.requeue(broken, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Requeued(Run(2)));
+    assert_eq!(bench.store.requeue(broken, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
     assert!(!bench.store.keep_months().await.unwrap(), "a month with a live job stays");
     let leased = bench.claim(9).await;
     assert_eq!(leased.iter().map(|one| one.job.id).collect::<Vec<_>>(), [fresh, broken]);

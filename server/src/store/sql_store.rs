@@ -201,8 +201,8 @@ impl Store for SqlStore {
         SqlStore::cancel_marks(self).await
     }
 
-    async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<RequeueAnswer> {
-        SqlStore::requeue(self, job, run).await
+    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<RequeueAnswer> {
+        SqlStore::requeue(self, job, run, request_id).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

@@ -76,9 +76,9 @@ impl<'a> Facts<'a> {
                     facts.breakages.push(Breakage { fault: *fault, target, from: at, to: u64::MAX });
                 }
                 Event::Healed { fault, target } => {
-                    let open = facts.breakages.iter_mut().rev();
+                    let mut latest_first = facts.breakages.iter_mut().rev();
                     let broken =
-                        open.filter(|broken| broken.fault == *fault && broken.target == target).next();
+                        latest_first.find(|broken| broken.fault == *fault && broken.target == target);
                     if let Some(broken) = broken {
                         broken.to = at;
                     }

@@ -8,7 +8,7 @@ use haulier_proto::v1 as pb;
 use haulier_tests::checker::{AttemptEnd, Ending, Evidence, FinalAttempt, FinalJob, FinalLine, FinalRun};
 use haulier_tests::history::read_all;
 use haulier_tests::load::{LEASE, TICK, Task};
-use haulier_tests::{Server, monotonic, stamp};
+use haulier_tests::{Server, figure, monotonic, stamp};
 use pb::job_result::Record;
 use pb::payload::Kind;
 use pb::{AttemptOutcome, FailureReason, JobState};
@@ -26,7 +26,7 @@ const EMPTY_IN_THE_END: [&str; 4] = ["job_ready", "job_lease", "job_cancel", "jo
 pub(crate) async fn of(rig: &Rig) -> Evidence {
     let server = &rig.servers[0];
     let quiet = wait_until_quiet(server).await;
-    println!("quiet after {quiet:?}");
+    figure(&format!("quiet after {quiet:?}"));
     let jobs = futures::stream::iter(every_job(server).await)
         .map(|job| final_job(server, job))
         .buffer_unordered(READS)

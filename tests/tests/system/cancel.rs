@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{cancelled, command, command_with, completed, failed, fixed_retry};
-use haulier_tests::{HandWorker, Registration, Server, monotonic, on_both, on_two_servers, refusal, seconds};
+use haulier_tests::{
+    HandWorker, Registration, Server, figure, monotonic, on_both, on_two_servers, refusal, seconds,
+};
 use pb::{AttemptOutcome, CancelKind, CancelReason, CancelResult, JobOptions, JobState, ReportErrorCode};
 use tonic::Code;
 
@@ -87,7 +89,7 @@ async fn a_running_job_is_told_within_a_second_and_its_handler_ends_it(server: &
     assert_eq!((summary.state(), summary.cancel_requested), (JobState::Running, true));
     let told = talk.cancel_of(&job.lease).await;
     let waited = monotonic() - begun;
-    println!("told after {waited:?}, promised within {TOLD_WITHIN:?}");
+    figure(&format!("told after {waited:?}, promised within {TOLD_WITHIN:?}"));
     assert!(waited < 3 * TOLD_WITHIN, "{waited:?}");
     assert_eq!((told.reason.as_str(), told.kind()), ("changed my mind", CancelKind::Client));
     assert!((1..=20).contains(&told.grace.unwrap().seconds), "{told:?}");
@@ -201,7 +203,7 @@ async fn a_cancel_at_one_server_reaches_a_worker_of_the_other_within_a_second(
     assert_eq!(replica.cancel(job.job_id, "from afar", None).await.result(), CancelResult::Requested);
     talk.cancel_of(&job.lease).await;
     let waited = monotonic() - begun;
-    println!("told after {waited:?}, promised within {TOLD_WITHIN:?}");
+    figure(&format!("told after {waited:?}, promised within {TOLD_WITHIN:?}"));
     assert!(waited < 3 * TOLD_WITHIN, "{waited:?}");
     assert_eq!(worker.end_well(&job.lease, cancelled("")).await, JobState::Cancelled);
     assert_eq!(replica.summary(job.job_id).await.state(), JobState::Cancelled);

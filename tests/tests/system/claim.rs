@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::command;
-use haulier_tests::{HandWorker, Registration, Server, monotonic, on_both, refusal, until};
+use haulier_tests::{HandWorker, Registration, Server, figure, monotonic, on_both, refusal, until};
 use pb::payload::Kind;
 use pb::{AttemptOutcome, JobState};
 use tonic::Code;
@@ -250,7 +250,7 @@ async fn a_waiting_claim_is_woken_by_an_enqueue(server: &Server) {
         waits.push(ended - begun);
     }
     waits.sort();
-    println!("enqueue to claim answer: median {:?}, longest {:?}", waits[10], waits[19]);
+    figure(&format!("enqueue to claim answer: median {:?}, longest {:?}", waits[10], waits[19]));
     assert!(waits[10] < Duration::from_secs(2), "{waits:?}");
 }
 

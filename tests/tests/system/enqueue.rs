@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, command_with, completed, failed, fixed_retry, json, text_of};
-use haulier_tests::{HandWorker, Registration, Server, after, monotonic, on_both, seconds, stamp};
+use haulier_tests::{HandWorker, Registration, Server, after, figure, monotonic, on_both, seconds, stamp};
 use pb::payload::Kind;
 use pb::{CancelReason, JobOptions, JobState, Payload, PriorityName, RefIdPolicy};
 use tonic::Code;
@@ -181,7 +181,7 @@ async fn must_wait_until_it_is_ready(server: &Server, options: JobOptions, wait:
     let ready = stamp(&waiting.ready_time);
     assert!(stamp(&running.start_time) >= ready, "{running:?}");
     assert_eq!(stamp(&leased.options.unwrap().run_after), ready);
-    println!("started {:.0} ms after its time", (waited - wait) * 1e3);
+    figure(&format!("started {:.0} ms after its time", (waited - wait) * 1e3));
 }
 
 async fn a_job_never_starts_before_its_delay_is_over(server: &Server) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, completed, json};
-use haulier_tests::{HandWorker, Registration, Server, monotonic, on_both};
+use haulier_tests::{HandWorker, Registration, Server, figure, monotonic, on_both};
 use pb::JobState;
 
 /// As the product promises it; a smaller number for a quick look.
@@ -26,18 +26,18 @@ async fn a_hundred_thousand_waiting_jobs_slow_no_claim_of_another_command_and_ta
     let begun = monotonic();
     enqueue_many(server, "unserved", WAITING).await;
     let took = (monotonic() - begun).as_secs_f64();
-    println!("{WAITING} jobs enqueued in {took:.1} s, {:.0} a second", WAITING as f64 / took);
+    figure(&format!("{WAITING} jobs enqueued in {took:.1} s, {:.0} a second", WAITING as f64 / took));
     let crowded = rounds(server, &mut worker).await;
-    println!(
+    figure(&format!(
         "enqueue, claim and completion: median {alone:?} alone, {crowded:?} beside {WAITING} waiting jobs"
-    );
+    ));
     let mut other = HandWorker::register(server, &["unserved"]).await;
     let begun = monotonic();
     let some = other.claim(100).await;
-    println!("a claim of 100 among {WAITING}: {:?}", monotonic() - begun);
+    figure(&format!("a claim of 100 among {WAITING}: {:?}", monotonic() - begun));
     assert_eq!(some.len(), 100);
     let resident = server.process().resident_bytes();
-    println!("server memory: {} MiB", resident >> 20);
+    figure(&format!("server memory: {} MiB", resident >> 20));
     assert!(resident < MEMORY_BYTES_MAX, "{} MiB", resident >> 20);
 }
 

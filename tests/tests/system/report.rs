@@ -119,6 +119,8 @@ async fn a_failed_attempt_is_retried_after_its_wait_and_told_its_last_error(serv
     let error = waiting.error.unwrap();
     assert_eq!((error.code.as_str(), error.message.as_str()), ("mailbox_full", "try later"));
     assert_eq!(error.reason(), FailureReason::Handler);
+    let waiting = server.attempts(first.job_id).await;
+    assert!(waiting[0].retry_time.is_some(), "when the next attempt may start: {:?}", waiting[0]);
     let second = worker.claim_one().await;
     assert!(monotonic() - begun >= Duration::from_millis(1_200), "{:?}", monotonic() - begun);
     assert_eq!((second.job_id, second.run, second.attempt, second.crashes), (first.job_id, 1, 2, 0));
@@ -129,7 +131,6 @@ async fn a_failed_attempt_is_retried_after_its_wait_and_told_its_last_error(serv
     assert_eq!(attempts[0].outcome(), AttemptOutcome::Failed);
     let kept = attempts[0].error.clone().unwrap();
     assert_eq!((kept.code.as_str(), kept.stack.as_str()), ("mailbox_full", "at a\nat b"));
-    assert!(attempts[0].retry_time.is_some(), "when the next attempt may start: {:?}", attempts[0]);
     assert_eq!(attempts[1].outcome(), AttemptOutcome::Running);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, command_with, completed};
 use haulier_tests::{
-    Database, HandWorker, Registration, Server, monotonic, on_both, on_two_servers, refusal, until,
+    Database, HandWorker, Registration, Server, figure, monotonic, on_both, on_two_servers, refusal, until,
 };
 use pb::{AttemptOutcome, FailureReason, JobOptions, JobState, ReportErrorCode, RetryPolicy, WorkerState};
 use tonic::Code;
@@ -55,7 +55,7 @@ async fn a_silent_worker_loses_its_jobs_after_its_lease_time_and_nothing_it_send
     let mut other = HandWorker::register(server, &["work"]).await;
     let second = other.claim_one().await;
     let waited = monotonic() - begun;
-    println!("recovered after {waited:?}, promised within {RECOVERY:?}");
+    figure(&format!("recovered after {waited:?}, promised within {RECOVERY:?}"));
     assert!(
         waited > LEASE - Duration::from_secs(1),
         "taken back after {waited:?}, before the lease time was over"
@@ -346,7 +346,7 @@ async fn a_session_works_through_any_server(server: &Server, replica: &Server) {
     let stored = server.enqueue(command("work")).await;
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(answer.jobs[0].job_id, stored.job_id);
-    println!("from one server to a claim at the other: {:?}", monotonic() - begun);
+    figure(&format!("from one server to a claim at the other: {:?}", monotonic() - begun));
 }
 
 /// The other server must not take the leases of a worker process that could not be heard through a frozen one, neither while

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command_with, completed, fixed_retry};
-use haulier_tests::{HandWorker, Registration, Server, monotonic, on_both, seconds};
+use haulier_tests::{HandWorker, Registration, Server, figure, monotonic, on_both, seconds};
 use pb::{AttemptOutcome, FailureReason, JobOptions, JobState, ReportErrorCode};
 
 on_both!(
@@ -27,7 +27,7 @@ async fn an_attempt_that_runs_over_its_timeout_and_grace_has_failed_and_is_retri
     let mut talk = worker.converse_with(beat).await;
     worker.beat_until_lost(&mut talk, &first.lease).await;
     let waited = monotonic() - begun;
-    println!("revoked after {waited:?}");
+    figure(&format!("revoked after {waited:?}"));
     assert!(waited >= Duration::from_secs(11), "revoked after {waited:?}, within timeout and grace");
     let second = worker.claim_one().await;
     assert_eq!((second.job_id, second.attempt, second.crashes), (stored.job_id, 2, 0));
@@ -47,7 +47,7 @@ async fn a_handler_that_runs_over_its_timeout_is_told_to_stop(server: &Server) {
     let beat = worker.heartbeat(&[&job.lease]);
     let mut talk = worker.converse_with(beat).await;
     let told = talk.cancel_of(&job.lease).await;
-    println!("told after {:?}", monotonic() - begun);
+    figure(&format!("told after {:?}", monotonic() - begun));
     assert_eq!(told.kind(), pb::CancelKind::Timeout);
     assert!(monotonic() - begun >= Duration::from_secs(1));
     assert_eq!(server.summary(job.job_id).await.state(), JobState::Running);

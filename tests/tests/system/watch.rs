@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, command_with, completed, failed, fixed_retry, text_of};
-use haulier_tests::{HandWorker, Server, lines, monotonic, on_both, on_two_servers, refusal};
+use haulier_tests::{HandWorker, Server, figure, lines, monotonic, on_both, on_two_servers, refusal};
 use pb::watch_job_request::Target;
 use pb::watch_job_response::Event;
 use pb::{JobOptions, JobState, WatchJobRequest, WatchJobResponse};
@@ -264,7 +264,7 @@ async fn a_watch_that_is_cut_anywhere_and_resumed_misses_nothing(server: &Server
         (seen, cuts)
     };
     let ((), (seen, cuts)) = tokio::join!(runner, watcher);
-    println!("cut {cuts} times");
+    figure(&format!("cut {cuts} times"));
     let wanted: Vec<String> =
         (1..=2).flat_map(|attempt| (1..=30).map(move |line| format!("{attempt}.{line}"))).collect();
     assert_eq!(seen.texts(), wanted, "each line once, in order");
@@ -380,7 +380,7 @@ async fn a_watch_at_one_server_follows_a_job_that_is_run_through_the_other(
     let begun = monotonic();
     seen.read_to_the_end(&mut watch).await;
     let waited = monotonic() - begun;
-    println!("seen elsewhere after {waited:?}, promised within {SEEN_ELSEWHERE_WITHIN:?}");
+    figure(&format!("seen elsewhere after {waited:?}, promised within {SEEN_ELSEWHERE_WITHIN:?}"));
     assert!(waited < 3 * SEEN_ELSEWHERE_WITHIN, "{waited:?}");
     assert_eq!((seen.texts(), seen.last_state()), (vec!["1", "2"], Some(JobState::Completed)));
     // The token of one server is good at the other.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, completed};
 use haulier_tests::{
-    Database, HandWorker, Launch, Process, Server, haulier_binary, http_get, http_post, mariadb, monotonic,
-    on_both, refusal, until,
+    Database, HandWorker, Launch, Process, Server, figure, haulier_binary, http_get, http_post, mariadb,
+    monotonic, on_both, refusal, until,
 };
 use pb::JobState;
 use tonic::Code;
@@ -127,7 +127,7 @@ async fn sigterm_ends_polls_watches_and_streams_and_the_server_exits_well_within
     tokio::time::sleep(Duration::from_millis(300)).await;
 
     let (status, took) = server.term().await;
-    println!("ended {took:?} after SIGTERM");
+    figure(&format!("ended {took:?} after SIGTERM"));
     assert!(status.success(), "{status}");
     assert!(took < DRAIN + Duration::from_secs(1), "{took:?}");
     // A poll may end empty or with UNAVAILABLE, never with a job that nobody gets.
@@ -245,7 +245,7 @@ async fn a_server_outlives_an_outage_of_its_database() {
     let refused = server.enqueue_refused(command("work")).await;
     refused.must_be(Code::Unavailable, "STORE_UNAVAILABLE");
     assert!(refused.retry.is_some(), "{refused:?}");
-    println!("refused after {:?}", monotonic() - begun);
+    figure(&format!("refused after {:?}", monotonic() - begun));
     database.restart().expect("a killed database starts again");
     server.wait_until_ready().await;
     assert_eq!(server.summary(stored.job_id).await.state(), JobState::Queued);

@@ -120,7 +120,8 @@ CREATE TABLE IF NOT EXISTS {p}claim_loop (
 CREATE TABLE IF NOT EXISTS {p}server (
     server_id BIGINT NOT NULL PRIMARY KEY,
     address {text} NOT NULL,
-    beat_time BIGINT NOT NULL
+    beat_time BIGINT NOT NULL,
+    alive_since BIGINT NOT NULL             -- since when it has beaten without a gap
 ) {narrow};
 
 CREATE TABLE IF NOT EXISTS {p}upkeep (

@@ -167,6 +167,27 @@ async fn read_holders(unit: &mut Unit<'_>, texts: &[String]) -> Try<HashMap<Stri
     rows.into_iter().map(|mut row| Ok((row.text()?, JobId(row.int()?)))).collect()
 }
 
+/// The job that a request id was used for, if it was.
+pub(super) async fn holder_of_request(unit: &mut Unit<'_>, request_id: &str) -> Try<Option<JobId>> {
+    if request_id.is_empty() {
+        return Ok(None);
+    }
+    let text = request_text(request_id);
+    Ok(read_holders(unit, std::slice::from_ref(&text)).await?.get(&text).copied())
+}
+
+/// Remembers what a request id was used for.
+pub(super) async fn keep_request(unit: &mut Unit<'_>, request_id: &str, job: JobId, now: Time) -> Try<()> {
+    if request_id.is_empty() {
+        return Ok(());
+    }
+    let row = values![key(&request_text(request_id)), job, now.plus(limits::REQUEST_ID_LIFE)];
+    match unit.insert(Sql::InsertRefs, Place::Fixed, vec![row]).await? {
+        1 => Ok(()),
+        _ => Err(Fault::raced("request id")),
+    }
+}
+
 /// Stores the sequences of the claims that wait; answers those that still take what they are handed.
 async fn take_loops(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<BTreeSet<ClaimTicket>> {
     let tickets: BTreeSet<ClaimTicket> = jobs.iter().filter_map(|new| Some(new.handoff?.ticket)).collect();

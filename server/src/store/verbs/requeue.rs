@@ -8,6 +8,7 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, transact};
 use crate::store::value::values;
+use crate::store::verbs::enqueue::{holder_of_request, keep_request};
 use crate::store::verbs::ids;
 use crate::store::{RequeueAnswer, Result};
 
@@ -19,13 +20,20 @@ enum Verdict {
 }
 
 impl SqlStore {
-    pub(crate) async fn requeue(&self, job: JobId, run: Option<Run>) -> Result<RequeueAnswer> {
+    pub(crate) async fn requeue(
+        &self,
+        job: JobId,
+        run: Option<Run>,
+        request_id: &str,
+    ) -> Result<RequeueAnswer> {
         loop {
             let Some(row) = self.month_of(job).await? else { return Ok(RequeueAnswer::NotFound) };
             if row.moved_to.is_some() {
                 self.fetch_back(job, &row).await?;
             }
-            match transact!(self.engine, Class::Vital, |unit| self.requeue_in(unit, job, run, row.month))? {
+            match transact!(self.engine, Class::Vital, |unit| self
+                .requeue_in(unit, job, run, request_id, row.month))?
+            {
                 Verdict::NeedRoute(route) => {
                     self.routes(&[route]).await?;
                 }
@@ -41,12 +49,19 @@ impl SqlStore {
         unit: &mut Unit<'_>,
         job: JobId,
         run: Option<Run>,
+        request_id: &str,
         month: Month,
     ) -> Try<Verdict> {
         let Some(mut row) = unit.fetch_one(Sql::LockJob, Place::Month(month), values![job]).await? else {
             return Ok(Verdict::Answer(RequeueAnswer::NotFound));
         };
         let job = read_job(&mut row, month)?;
+        if let Some(first) = holder_of_request(unit, request_id).await? {
+            let is_repeat = first == job.id;
+            let answer =
+                if is_repeat { RequeueAnswer::Repeated(job.run) } else { RequeueAnswer::RequestReused };
+            return Ok(Verdict::Answer(answer));
+        }
         if let Some(run) = run.filter(|run| *run != job.run) {
             let next = Run(run.0.saturating_add(1));
             let known = (Run(1)..job.run).contains(&run);
@@ -62,6 +77,7 @@ impl SqlStore {
         match self.routes.get(&route) {
             None => Ok(Verdict::NeedRoute(route)),
             Some(id) => {
+                keep_request(unit, request_id, job.id, now).await?;
                 Ok(Verdict::Answer(RequeueAnswer::Requeued(begin_run(unit, job, id, epoch, now).await?)))
             }
         }

@@ -156,16 +156,21 @@ struct Silent {
     session: SessionId,
     lease_time: Duration,
     expire_time: Time,
-    /// When the server that its last heartbeat went through was last alive.
-    server_beat: Option<Time>,
+    /// When the server that its last heartbeat went through was last alive, and since when without a gap.
+    server: Option<(Time, Time)>,
 }
 
 impl Silent {
     /// Is it over at `tick`, all outages of ours allowed for?
     fn is_over(&self, tick: Tick) -> bool {
         let in_amnesty = tick.amnesty_from.is_some_and(|from| tick.now < from.plus(self.lease_time));
-        let server_lives = self.server_beat.is_some_and(|beat| beat.plus(SILENT_AFTER) >= tick.now);
-        let time = if server_lives { self.expire_time } else { self.expire_time.plus(self.lease_time) };
+        let time = match self.server {
+            // A server that has just come back has heartbeats waiting that it has not taken yet.
+            Some((beat, since)) if beat.plus(SILENT_AFTER) >= tick.now => {
+                self.expire_time.max(since.plus(self.lease_time))
+            }
+            _ => self.expire_time.plus(self.lease_time),
+        };
         !in_amnesty && time < tick.now
     }
 }
@@ -177,7 +182,7 @@ async fn read_silent(unit: &mut Unit<'_>, tick: Tick) -> Try<Vec<Silent>> {
             session: SessionId(row.bytes_16()?),
             lease_time: Duration::from_micros(row.int()?.max(0).unsigned_abs()),
             expire_time: Time(row.int()?),
-            server_beat: row.maybe_int()?.map(Time),
+            server: row.maybe_int()?.map(Time).zip(row.maybe_int()?.map(Time)),
         })
     };
     rows.into_iter().map(read).collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Epoch, Fence, JobId, Month, ReadyKey, ServerId, Time, limits};
+use crate::model::{Epoch, Fence, JobId, Month, ReadyKey, ServerId, Time, limits, micros};
 use crate::store::connection::Class;
 use crate::store::dialect::Dialect;
 use crate::store::fault::{Fault, Try};
@@ -104,7 +104,12 @@ async fn tick(unit: &mut Unit<'_>, server: ServerId, address: &str) -> Try<Tick>
     }
     let amnesty = amnesty_from.map_or(0, |from| from.0);
     unit.execute(Sql::MoveUpkeep, Place::Fixed, values![now, amnesty, key(REAPER)]).await?;
-    unit.execute(Sql::UpsertServer, Place::Fixed, values![server, address, now]).await?;
+    unit.execute(
+        Sql::UpsertServer,
+        Place::Fixed,
+        values![server, address, now, now, micros(limits::AMNESTY_AFTER)],
+    )
+    .await?;
     unit.execute(Sql::DeleteServers, Place::Fixed, values![now.minus(SERVER_LIFE)]).await?;
     Ok(Tick { now, last, amnesty_from })
 }

@@ -1,0 +1,751 @@
+import { spawn } from "node:child_process";
+import { connect as connectTcp, createServer, type Server, type Socket } from "node:net";
+import {
+  type Cancelled,
+  connect,
+  defineCommand,
+  type Job,
+  JobCancelledError,
+  JobFailedError,
+  NonRetryable,
+  RetryAfter,
+  silentLogger,
+  UnimplementedError,
+  Worker,
+  type WorkerOptions,
+} from "haulier";
+import { afterEach, describe, expect, inject, onTestFinished, test } from "vitest";
+import { RealServer } from "./real-server.js";
+
+const address = inject("address");
+const client = connect({ address });
+let count = 0;
+/** Each test has a queue of its own. */
+let queue = "";
+
+function work(handlers: Record<string, (job: Job, request: never) => unknown>, options: WorkerOptions = {}): Worker {
+  const worker = new Worker({ address, queues: [queue], logger: silentLogger, handleSignals: false, ...options });
+  for (const [name, handler] of Object.entries(handlers))
+    worker.handle(name, handler as (job: Job, request: unknown) => unknown);
+  const run = worker.run();
+  onTestFinished(async () => {
+    await worker.stop({ grace: "1ms" });
+    await run;
+  });
+  return worker;
+}
+
+function fresh(): string {
+  queue = `q${++count}-${Date.now().toString(36)}`;
+  return queue;
+}
+
+/** What the contract has and this server may not have yet: then it must say so as a typed error. */
+async function orNotBuilt<Value>(call: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    expect(error).toBeInstanceOf(UnimplementedError);
+    expect(error).toMatchObject({ reason: "NOT_SUPPORTED" });
+    console.warn(`not built yet: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+const fast = { retryPolicy: { firstDelay: "20ms", maxDelay: "50ms" } } as const;
+const stopped = (job: Job) =>
+  new Promise<never>((_, reject) => job.signal.addEventListener("abort", () => reject(job.signal.reason)));
+
+afterEach(() => {
+  queue = "";
+});
+
+describe("a job", () => {
+  test("is enqueued, run and waited for", async () => {
+    fresh();
+    work({ hello: (_, { name }: { name: string }) => `hello ${name}` });
+    const job = await client.enqueue("hello", { name: "ann" }, { queue });
+    expect(job).toMatchObject({ id: expect.stringMatching(/^\d+$/), created: true });
+    expect(await client.wait(job)).toBe("hello ann");
+    const { summary, result, request, record } = await client.get(job);
+    expect({ state: summary.state, result, request, record }).toEqual({
+      state: "completed",
+      result: "hello ann",
+      request: { name: "ann" },
+      record: "completed",
+    });
+    expect((await client.getByRefId(job.refId)).summary.id).toBe(job.id);
+  });
+
+  test.each([null, 0, "text", [1, 2], { a: [] }, new Uint8Array([0, 255])])(
+    "carries %j there and back",
+    async (value) => {
+      fresh();
+      work({ echo: (_, request) => request });
+      expect(await client.wait(await client.enqueue("echo", value, { queue }))).toEqual(value);
+    },
+  );
+
+  test("shows progress, status and logs to whoever watches", async () => {
+    fresh();
+    let release = () => {};
+    const watched = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    work({
+      steps: async (job) => {
+        job.log.info("first", { step: 1 });
+        job.progress(0.5, "half way");
+        await watched;
+        job.log.warn("second");
+      },
+    });
+    const job = await client.enqueue("steps", null, { queue });
+    const seen: string[] = [];
+    for await (const event of client.watch(job)) {
+      if (event.kind === "progress") {
+        seen.push(`${event.fraction} ${event.status}`);
+        release();
+      }
+      // It may have been reported before the watch began, or travel with a change of state.
+      if (event.kind === "snapshot" && event.job.summary.progress === 0.5) release();
+      if (event.kind === "state" && event.job.progress === 0.5) release();
+      if (event.kind === "logs")
+        seen.push(...event.lines.map((line) => `${line.level} ${line.message} ${JSON.stringify(line.fields)}`));
+    }
+    const lines = seen.filter((text) => !text.startsWith("0.5"));
+    expect(lines).toEqual(['info first {"step":"1"}', "warn second {}"]);
+    expect(seen.filter((text) => text.startsWith("0.5")).every((text) => text === "0.5 half way")).toBe(true);
+    expect((await client.listLogs(job, { minLevel: "warn" }).all()).map((line) => line.message)).toEqual(["second"]);
+  });
+
+  test("is retried until it succeeds, with its checkpoint", async () => {
+    fresh();
+    work({
+      flaky: async (job) => {
+        if (job.attempt < 3) {
+          await job.saveCheckpoint({ reached: job.attempt });
+          throw Object.assign(new Error(`attempt ${job.attempt}`), { code: "E_FLAKY" });
+        }
+        return { checkpoint: job.checkpoint, token: job.fencingToken > 0 };
+      },
+    });
+    const job = await client.enqueue("flaky", null, { queue, ...fast });
+    expect(await client.wait(job)).toEqual({ checkpoint: { reached: 2 }, token: true });
+    const attempts = await client.listAttempts(job).all();
+    expect(attempts.map(({ outcome, error }) => [outcome, error?.code])).toEqual([
+      ["failed", "E_FLAKY"],
+      ["failed", "E_FLAKY"],
+      ["completed", undefined],
+    ]);
+    expect(attempts[0]?.error?.stack).toContain("attempt 1");
+  });
+
+  test("that fails for good tells its waiter code, message and attempts", async () => {
+    fresh();
+    work({
+      broken: () => {
+        throw new TypeError("always");
+      },
+    });
+    const job = await client.enqueue("broken", null, { queue, retryPolicy: { retryLimit: 1, firstDelay: "10ms" } });
+    const error = await client.wait(job).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(JobFailedError);
+    expect(error).toMatchObject({
+      jobCode: "TypeError",
+      message: `job ${job.id} failed: always`,
+      attempts: 2,
+      failureReason: "handler",
+    });
+  });
+
+  test("is not retried after NonRetryable", async () => {
+    fresh();
+    work({
+      never: () => {
+        throw new NonRetryable("never again", { code: "NEVER" });
+      },
+    });
+    const job = await client.enqueue("never", null, { queue });
+    await expect(client.wait(job)).rejects.toMatchObject({
+      jobCode: "NEVER",
+      attempts: 1,
+      failureReason: "non_retryable",
+    });
+  });
+
+  test("is tried again when RetryAfter says", async () => {
+    fresh();
+    const at: number[] = [];
+    work({
+      later: (job) => {
+        at.push(performance.now());
+        if (job.attempt === 1) throw new RetryAfter("400ms");
+      },
+    });
+    await client.wait(await client.enqueue("later", null, { queue }));
+    expect((at[1] ?? 0) - (at[0] ?? 0)).toBeGreaterThan(390);
+  });
+
+  test("whose request is not what its handler expects fails at once with a sentence", async () => {
+    fresh();
+    const { z } = await import("zod");
+    const worker = new Worker({ address, queues: [queue], logger: silentLogger, handleSignals: false });
+    worker.handle(defineCommand({ name: "typed", request: z.object({ n: z.number() }) }), (_, { n }) => n);
+    const run = worker.run();
+    const job = await client.enqueue("typed", { n: "five" }, { queue });
+    await expect(client.wait(job)).rejects.toMatchObject({
+      failureReason: "unreadable_request",
+      attempts: 1,
+      message: expect.stringContaining("n:"),
+    });
+    await worker.stop();
+    await run;
+  });
+
+  test("is stopped after its timeout and retried", async () => {
+    fresh();
+    const kinds: string[] = [];
+    work({
+      slow: async (job) => {
+        if (job.attempt > 1) return "second";
+        await stopped(job).catch((reason: Cancelled) => {
+          kinds.push(reason.kind);
+          throw reason;
+        });
+        return "never";
+      },
+    });
+    const job = await client.enqueue("slow", null, { queue, timeout: "300ms", ...fast });
+    expect(await client.wait(job)).toBe("second");
+    expect(kinds).toEqual(["timeout"]);
+    const outcomes = (await client.listAttempts(job).all()).map(({ outcome, error }) => [outcome, error?.reason]);
+    expect(outcomes).toEqual([
+      [expect.stringMatching(/^(failed|timed_out)$/), "timeout"],
+      ["completed", undefined],
+    ]);
+  });
+
+  test("that runs is cancelled within a second, with the reason", async () => {
+    fresh();
+    const reasons: string[] = [];
+    work({
+      long: (job) =>
+        stopped(job).catch((reason: Cancelled) => {
+          reasons.push(`${reason.kind}: ${reason.message}`);
+          throw reason;
+        }),
+    });
+    const job = await client.enqueue("long", null, { queue });
+    for await (const event of client.watch(job)) {
+      if (event.kind === "snapshot" && event.job.summary.state === "running") break;
+      if (event.kind === "state" && event.job.state === "running") break;
+    }
+    const begin = performance.now();
+    expect((await client.cancel(job, { reason: "not needed" })).result).toBe("requested");
+    const error = await client.wait(job).catch((error: unknown) => error);
+    expect(performance.now() - begin).toBeLessThan(3_000);
+    expect(error).toBeInstanceOf(JobCancelledError);
+    expect(error).toMatchObject({ cancelReason: "client", message: expect.stringContaining("not needed") });
+    expect(reasons).toEqual(["cancel: not needed"]);
+  });
+
+  test("that waits is cancelled at once, and can be requeued", async () => {
+    fresh();
+    const job = await client.enqueue("waits", null, { queue });
+    expect((await client.cancel(job)).result).toBe("cancelled");
+    expect((await client.cancel(job)).result).toBe("already_finished");
+    const again = await orNotBuilt(client.requeue(job, { requestId: "" }));
+    if (again === undefined) return;
+    expect(again.job).toMatchObject({ id: job.id, run: 2 });
+    work({ waits: () => "done" });
+    expect(await client.wait(job)).toBe("done");
+  });
+
+  test("does not start before its delay or its runAfter", async () => {
+    fresh();
+    work({ later: () => Date.now() });
+    const begin = Date.now();
+    const delayed = await client.enqueue("later", null, { queue, delay: "500ms" });
+    const after = await client.enqueue("later", null, { queue, runAfter: new Date(begin + 700) });
+    expect(await client.wait(delayed)).toBeGreaterThanOrEqual(begin + 490);
+    expect(await client.wait(after)).toBeGreaterThanOrEqual(begin + 690);
+  });
+
+  test("of higher priority starts first", async () => {
+    fresh();
+    const order: unknown[] = [];
+    for (const priority of ["low", "high", 17, "normal"] as const)
+      await client.enqueue("note", priority, { queue, priority });
+    work(
+      {
+        note: (_, request) => {
+          order.push(request);
+        },
+      },
+      { slots: 1 },
+    );
+    await expect.poll(() => order.length, { timeout: 5_000 }).toBe(4);
+    expect(order).toEqual(["high", 17, "normal", "low"]);
+  });
+
+  test("of a named worker runs alone and in order", async () => {
+    fresh();
+    const order: unknown[] = [];
+    let now = 0;
+    let most = 0;
+    const handler = async (_: Job, request: unknown) => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 15));
+      order.push(request);
+      now--;
+    };
+    const enqueued = await orNotBuilt(client.enqueue("serial", 0, { queue, worker: `lane-${queue}` }));
+    if (enqueued === undefined) return;
+    for (let index = 1; index < 6; index++) await client.enqueue("serial", index, { queue, worker: `lane-${queue}` });
+    work({ serial: handler });
+    await expect.poll(() => order.length, { timeout: 8_000 }).toBe(6);
+    expect({ order, most }).toEqual({ order: [0, 1, 2, 3, 4, 5], most: 1 });
+  });
+
+  test("starts after the job it depends on, and gets its result", async () => {
+    fresh();
+    const parent = await client.enqueue("first", 20, { queue });
+    const child = await orNotBuilt(client.enqueue("second", null, { queue, dependsOn: parent }));
+    if (child === undefined) return;
+    work({ first: (_, n: number) => n + 1, second: (job) => ({ parent: job.parent?.result }) });
+    expect(await client.wait(child)).toEqual({ parent: 21 });
+  });
+
+  test("whose ref id is taken fails, or is the first one when that is asked for", async () => {
+    fresh();
+    const refId = `ref-${queue}`;
+    const first = await client.enqueue("ref", 1, { queue, refId });
+    await expect(client.enqueue("ref", 1, { queue, refId })).rejects.toMatchObject({
+      name: "AlreadyExistsError",
+      reason: "REF_ID_TAKEN",
+      jobId: first.id,
+    });
+    const again = await client.enqueue("ref", 1, { queue, refId, refIdPolicy: "return_existing" });
+    expect(again).toMatchObject({ id: first.id, created: false });
+    await expect(client.enqueue("ref", 2, { queue, refId, refIdPolicy: "return_existing" })).rejects.toMatchObject({
+      reason: "REF_ID_TAKEN",
+    });
+  });
+
+  test("is stored once however often the call with one request id is repeated", async () => {
+    fresh();
+    const call = { requestId: `request-${queue}` };
+    const [first, second] = [
+      await client.enqueue("once", 1, { queue }, call),
+      await client.enqueue("once", 1, { queue }, call),
+    ];
+    expect(second.id).toBe(first.id);
+    await expect(client.enqueue("once", 2, { queue }, call)).rejects.toMatchObject({ reason: "REQUEST_ID_REUSED" });
+  });
+
+  test("that has not started by its expireTime is cancelled", async () => {
+    fresh();
+    const job = await client.enqueue("never", null, { queue, expireTime: new Date(Date.now() + 500) });
+    await expect(client.wait(job, { timeout: "15s" })).rejects.toMatchObject({
+      name: "JobCancelledError",
+      cancelReason: "expired",
+    });
+  });
+
+  test("runs on behalf of its user, with claims, args and tag", async () => {
+    fresh();
+    work({
+      who: async (job) => {
+        const child = await job.enqueue("child", null, { queue });
+        return { user: job.userId, claims: job.userClaims, args: job.args, tag: job.options.tag, child: child.id };
+      },
+      child: (job) => ({ user: job.userId, claims: job.userClaims, parent: job.options.parentId }),
+    });
+    const options = { queue, userId: "ann", userClaims: { role: "admin" }, args: { k: "v" }, tag: "t" };
+    const job = await client.enqueue("who", null, options);
+    const result = (await client.wait(job)) as { child: string };
+    expect(result).toMatchObject({ user: "ann", claims: { role: "admin" }, args: { k: "v" }, tag: "t" });
+    expect(await client.wait(result.child)).toEqual({ user: "ann", claims: { role: "admin" }, parent: job.id });
+    const found = await client.list({ queue, args: { k: "v" }, userId: "ann" }).all();
+    expect(found.map((found) => found.id)).toEqual([job.id]);
+  });
+
+  test("is explained while it waits", async () => {
+    fresh();
+    const job = await client.enqueue("nobody_serves_this", null, { queue });
+    const why = await orNotBuilt(client.explain(job));
+    if (why !== undefined)
+      expect(why).toMatchObject({ code: "command_not_served", explanation: expect.stringMatching(/\w+/) });
+  });
+
+  test("that nobody knows is NOT_FOUND", async () => {
+    await expect(client.get("123456789")).rejects.toMatchObject({ name: "NotFoundError", reason: "JOB_NOT_FOUND" });
+    await expect(client.wait({ refId: "no such" })).rejects.toMatchObject({ reason: "JOB_NOT_FOUND" });
+  });
+
+  test("with bad options is refused with every field", async () => {
+    const error = await client
+      .enqueue("x", null, { priority: 99, queue: "not a queue" })
+      .catch((error: unknown) => error);
+    expect(error).toMatchObject({ name: "InvalidArgumentError", reason: "INVALID_FIELD" });
+    expect((error as { fields: { field: string }[] }).fields.map(({ field }) => field).sort()).toEqual([
+      "options.priority",
+      "options.queue",
+    ]);
+  });
+
+  test("with a huge payload is refused, and with a huge result fails", async () => {
+    fresh();
+    await expect(client.enqueue("x", "x".repeat(1_200_000), { queue })).rejects.toMatchObject({
+      name: "InvalidArgumentError",
+    });
+    work({ big: () => "x".repeat(1_200_000) });
+    const job = await client.enqueue("big", null, { queue });
+    await expect(client.wait(job)).rejects.toMatchObject({ jobCode: "UNSTORABLE_RESULT", attempts: 1 });
+  });
+});
+
+describe("many jobs", () => {
+  test("go through one worker in batches", async () => {
+    fresh();
+    let done = 0;
+    work(
+      {
+        noop: () => {
+          done++;
+        },
+      },
+      { slots: 100 },
+    );
+    await Promise.all(Array.from({ length: 500 }, (_, index) => client.enqueue("noop", index, { queue })));
+    await expect.poll(() => done, { timeout: 15_000 }).toBe(500);
+    await expect
+      .poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length, { timeout: 10_000 })
+      .toBe(500);
+  });
+
+  test("with many log lines keep every line", async () => {
+    fresh();
+    work({
+      chatty: (job) => {
+        for (let line = 0; line < 3_000; line++) job.log.info(`${line} ${"x".repeat(500)}`);
+      },
+    });
+    const job = await client.enqueue("chatty", null, { queue });
+    await client.wait(job);
+    const lines = await client.listLogs(job).all();
+    expect(lines).toHaveLength(3_000);
+    expect(lines.every((line, index) => line.sequence === index + 1 && line.message.startsWith(`${index} `))).toBe(
+      true,
+    );
+  });
+});
+
+describe("what the server may not have yet", () => {
+  test("batches with local keys", async () => {
+    fresh();
+    const batch = await orNotBuilt(
+      client.enqueueBatch([
+        { command: "part", request: 1, localKey: "a", options: { queue } },
+        { command: "sum", localKey: "b", options: { queue, dependsOn: { localKey: "a" } } },
+      ]),
+    );
+    if (batch === undefined) return;
+    work({ part: (_, n: number) => n, sum: (job) => job.parents.map((parent) => parent.result) });
+    expect(await client.wait(batch.jobs[1]?.id ?? "")).toEqual([1]);
+    expect((await client.getBatch(batch.batchId)).counts.total).toBe(2);
+  });
+
+  test("jobs stored with an outcome", async () => {
+    fresh();
+    work({
+      outer: (job) => {
+        job.enqueueOnComplete("inner", 5, { queue });
+        return "outer";
+      },
+      inner: (_, n: number) => n,
+    });
+    const job = await client.enqueue("outer", null, { queue, retryPolicy: { retryLimit: 0 } });
+    const ended = await client.wait(job).catch((error: unknown) => error);
+    if (ended === "outer")
+      await expect
+        .poll(async () => (await client.list({ queue, command: "inner", states: ["completed"] }).all()).length)
+        .toBe(1);
+    else expect(ended).toMatchObject({ jobCode: "OUTCOME_REFUSED" });
+  });
+
+  test("transient runs", async () => {
+    fresh();
+    work({ now: (_, n: number) => n * 2 });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const result = await orNotBuilt(client.runCommand("now", 21, { queue }));
+    if (result !== undefined) expect(result).toBe(42);
+  });
+
+  test("recurring tasks, schedules, queues, locks, API jobs, figures", async () => {
+    fresh();
+    const name = `task-${queue}`;
+    const put = await orNotBuilt(
+      client.putRecurringTask({
+        name,
+        command: "tick",
+        schedule: { cron: "0 3 * * *", timeZone: "Europe/Vienna" },
+        options: { queue },
+      }),
+    );
+    if (put !== undefined) {
+      expect(put).toMatchObject({
+        result: "created",
+        task: { name, command: "tick", schedule: { cron: "0 3 * * *", timeZone: "Europe/Vienna" } },
+      });
+      expect((await client.listRecurringTasks({ namePrefix: name }).all()).map((task) => task.name)).toEqual([name]);
+      await client.deleteRecurringTask(name);
+    }
+    const preview = await orNotBuilt(client.previewSchedule({ cron: "@hourly" }, { count: 3 }));
+    if (preview !== undefined) expect(preview.times).toHaveLength(3);
+    const paused = await orNotBuilt(client.pauseQueue(queue, { reason: "test" }));
+    if (paused !== undefined) {
+      expect(paused).toMatchObject({ name: queue, paused: true, pauseReason: "test" });
+      expect((await client.resumeQueue(queue)).paused).toBe(false);
+      expect((await client.updateQueue(queue, { concurrencyLimit: 3 })).concurrencyLimit).toBe(3);
+      expect((await client.updateQueue(queue, { concurrencyLimit: null })).concurrencyLimit).toBeUndefined();
+    }
+    const lock = await orNotBuilt(client.lock(`lock-${queue}`));
+    if (lock !== undefined) {
+      expect(await client.lock(`lock-${queue}`)).toBeUndefined();
+      expect(await lock.release()).toBe(true);
+    }
+    await orNotBuilt(client.getOverview());
+    await orNotBuilt(client.listCommands().page());
+    await orNotBuilt(client.listServers().page());
+    await orNotBuilt(client.listHistoryMonths().page());
+    await orNotBuilt(client.listDeliveries().page());
+    await client.enqueueApi({ target: "nowhere", path: "/x" }).catch((error: unknown) => {
+      expect(["UnimplementedError", "InvalidArgumentError", "NotFoundError"]).toContain((error as Error).name);
+    });
+  });
+
+  test("worker processes, and draining one", async () => {
+    fresh();
+    const worker = work({ any: () => null }, { name: `name-${queue}`, labels: { zone: "a" } });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const workers = await orNotBuilt(client.listWorkers({ queue }).all());
+    if (workers !== undefined) {
+      expect(workers).toMatchObject([
+        {
+          name: `name-${queue}`,
+          queues: [queue],
+          labels: { zone: "a" },
+          state: "active",
+          commands: [{ command: "any" }],
+        },
+      ]);
+    }
+    const drained = await orNotBuilt(client.drainWorker({ name: `name-${queue}` }));
+    if (drained !== undefined) await worker.run();
+  });
+});
+
+describe("a worker", () => {
+  test("that drains gives back what does not end, and another runs it without a spent attempt", async () => {
+    fresh();
+    const first = work({ long: (job) => stopped(job) }, { slots: 1 });
+    const job = await client.enqueue("long", null, { queue });
+    await expect.poll(() => first.runningCount).toBe(1);
+    await first.stop({ grace: "200ms" });
+    work({ long: (job) => job.attempt });
+    expect(await client.wait(job)).toBe(1);
+    expect((await client.listAttempts(job).all()).map((attempt) => attempt.outcome)).toEqual(["released", "completed"]);
+  });
+
+  test("refused for good rejects run", async () => {
+    const worker = new Worker({ address, queues: ["not a queue"], logger: silentLogger, handleSignals: false });
+    worker.handle("x", () => null);
+    await expect(worker.run()).rejects.toMatchObject({ name: "InvalidArgumentError" });
+  });
+
+  test("switched off by HAULIER_WORKER_ENABLED only waits for its end", async () => {
+    fresh();
+    process.env.HAULIER_WORKER_ENABLED = "false";
+    onTestFinished(() => {
+      delete process.env.HAULIER_WORKER_ENABLED;
+    });
+    const worker = work({ off: () => null });
+    const job = await client.enqueue("off", null, { queue });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect((await client.get(job)).summary.state).toBe("queued");
+    await worker.stop();
+  });
+
+  test("drains on SIGTERM and lets its process end", async () => {
+    fresh();
+    const script = `
+      import { Worker } from ${JSON.stringify(new URL("../src/index.ts", import.meta.url).href)};
+      const worker = new Worker({ address: ${JSON.stringify(address)}, queues: ["${queue}"], drainTime: "3s" });
+      worker.handle("slow", async () => { console.log("started"); await new Promise((r) => setTimeout(r, 300)); return "ended"; });
+      await worker.run();
+      console.log("left");
+    `;
+    // The sources are TypeScript with .js imports: vite loads them.
+    const runner = `
+      const { createServer } = await import("vite");
+      const vite = await createServer({ configFile: false, root: ${JSON.stringify(new URL("..", import.meta.url).pathname)}, server: { middlewareMode: true, ws: false, watch: null }, appType: "custom", logLevel: "error", plugins: [{ name: "script", resolveId: (id) => id === "virtual:script" ? "virtual:script" : undefined, load: (id) => id === "virtual:script" ? ${JSON.stringify(script)} : undefined }] });
+      await vite.ssrLoadModule("virtual:script");
+      await vite.close();
+    `;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", runner], {
+      cwd: new URL("..", import.meta.url).pathname,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let out = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    const exit = new Promise<number | null>((resolve) => child.once("exit", resolve));
+    const job = await client.enqueue("slow", null, { queue });
+    await expect.poll(() => out, { timeout: 15_000 }).toContain("started");
+    child.kill("SIGTERM");
+    expect(await exit).toBe(0);
+    expect(out).toContain("left");
+    expect(await client.wait(job)).toBe("ended");
+  });
+
+  test("periodic work runs again and again, and errors do not end it", async () => {
+    fresh();
+    const worker = work({});
+    let runs = 0;
+    const periodic = worker.periodic("count", { period: "20ms", runAtStart: true }, () => {
+      runs++;
+      if (runs === 2) throw new Error("once");
+    });
+    await expect.poll(() => runs).toBeGreaterThan(4);
+    await periodic.stop();
+    const at = runs;
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    expect(runs).toBe(at);
+    periodic.start();
+    await expect.poll(() => runs).toBeGreaterThan(at);
+  });
+
+  test("background work runs until it is stopped", async () => {
+    fresh();
+    const worker = work({});
+    let ended = false;
+    worker.background("loop", {}, async ({ signal }) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      ended = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await worker.stop();
+    expect(ended).toBe(true);
+  });
+});
+
+describe("over a line that is cut", () => {
+  let proxy: Server;
+  const sockets = new Set<Socket>();
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+
+  async function throughProxy(): Promise<string> {
+    proxy = createServer((near) => {
+      const far = connectTcp(Number(address.split(":")[1]), "127.0.0.1");
+      for (const socket of [near, far]) {
+        sockets.add(socket);
+        socket.on("close", () => sockets.delete(socket));
+        socket.on("error", () => {});
+      }
+      near.pipe(far);
+      far.pipe(near);
+      near.on("close", () => far.destroy());
+      far.on("close", () => near.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => {
+      cut();
+      proxy.close();
+    });
+    const bound = proxy.address();
+    return `127.0.0.1:${typeof bound === "object" && bound ? bound.port : 0}`;
+  }
+
+  test("a watcher misses no line", async () => {
+    fresh();
+    const near = connect({ address: await throughProxy() });
+    work({
+      lines: async (job) => {
+        for (let line = 1; line <= 40; line++) {
+          job.log.info(`line ${line}`);
+          await new Promise((resolve) => setTimeout(resolve, 15));
+        }
+      },
+    });
+    const job = await client.enqueue("lines", null, { queue });
+    const lines: string[] = [];
+    let cuts = 0;
+    for await (const event of near.watch(job)) {
+      if (event.kind !== "logs") continue;
+      lines.push(...event.lines.map((line) => line.message));
+      if (lines.length > 5 * (cuts + 1) && cuts < 4) {
+        cuts++;
+        cut();
+      }
+    }
+    expect(cuts).toBeGreaterThan(1);
+    expect(lines).toEqual(Array.from({ length: 40 }, (_, index) => `line ${index + 1}`));
+  });
+
+  test("a worker loses and repeats nothing", async () => {
+    fresh();
+    const runs = new Map<unknown, number>();
+    work(
+      {
+        part: async (job, n: number) => {
+          runs.set(n, (runs.get(n) ?? 0) + 1);
+          job.log.info("x");
+          await new Promise((resolve) => setTimeout(resolve, 10));
+          return n;
+        },
+      },
+      { address: await throughProxy(), slots: 5 },
+    );
+    const cutter = setInterval(cut, 130);
+    onTestFinished(() => clearInterval(cutter));
+    const jobs = await Promise.all(Array.from({ length: 60 }, (_, n) => client.enqueue("part", n, { queue })));
+    await Promise.all(jobs.map(async (job, n) => expect(await client.wait(job)).toBe(n)));
+    clearInterval(cutter);
+    for (const job of jobs) expect(await client.listLogs(job).all()).toHaveLength(1);
+    expect([...runs.values()].every((count) => count === 1)).toBe(true);
+  });
+});
+
+describe("a server that is killed", () => {
+  test("is found again by worker, enqueue and wait, and nothing runs twice", async () => {
+    fresh();
+    const server = await RealServer.start();
+    onTestFinished(() => server.stop());
+    const near = connect({ address: server.address });
+    let runs = 0;
+    work(
+      {
+        slow: async () => {
+          runs++;
+          await new Promise((resolve) => setTimeout(resolve, 1_000));
+          return "done";
+        },
+      },
+      { address: server.address },
+    );
+    const job = await near.enqueue("slow", null, { queue });
+    const result = near.wait(job);
+    await expect.poll(() => runs, { timeout: 5_000 }).toBe(1);
+    await server.kill("SIGKILL");
+    const second = near.enqueue("slow", null, { queue });
+    await server.up();
+    expect(await result).toBe("done");
+    expect(await near.wait(await second)).toBe("done");
+    expect(runs).toBe(2);
+  });
+});

@@ -1,0 +1,137 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { silentLogger, Worker } from "haulier";
+import { connect } from "haulier/web";
+import { build } from "tsdown";
+import { beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
+
+const address = inject("address");
+const queue = `web-${Date.now().toString(36)}`;
+const CHROMIUM = process.env.HAULIER_CHROMIUM || "/usr/bin/chromium";
+
+beforeAll(() => {
+  const worker = new Worker({ address, queues: [queue], logger: silentLogger, handleSignals: false });
+  worker.handle("web", async (job, request) => {
+    job.log.info("from the worker");
+    job.progress(0.5, "half way");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return { answer: request };
+  });
+  const run = worker.run();
+  return async () => {
+    await worker.stop();
+    await run;
+  };
+});
+
+describe("the client half over gRPC-Web", () => {
+  test("enqueues, watches, lists and fails with typed errors through fetch", async () => {
+    const client = connect({ address });
+    const job = await client.enqueue("web", { n: 1 }, { queue });
+    const kinds = new Set<string>();
+    for await (const event of client.watch(job)) kinds.add(event.kind);
+    expect([...kinds].sort()).toEqual(expect.arrayContaining(["logs", "snapshot"]));
+    expect(await client.wait(job)).toEqual({ answer: { n: 1 } });
+    expect((await client.list({ queue }).all()).map((found) => found.id)).toEqual([job.id]);
+    await expect(client.get("123456789")).rejects.toMatchObject({ name: "NotFoundError", reason: "JOB_NOT_FOUND" });
+    await expect(client.enqueue("web", null, { priority: 99 })).rejects.toMatchObject({
+      fields: [{ field: "options.priority" }],
+    });
+  });
+
+  test("finds no server with a typed error", async () => {
+    const away = connect({ address: "127.0.0.1:1", retryTime: 0 });
+    await expect(away.get("1")).rejects.toMatchObject({ name: "UnavailableError", reason: "SERVER_UNREACHABLE" });
+  });
+
+  test("is a bundle that needs nothing of Node", async () => {
+    const text = await bundle();
+    expect(text).not.toMatch(/(from|import|require\()\s*"(node:|fs|http2?|os)"?/);
+  });
+
+  test.runIf(existsSync(CHROMIUM))("works in Chromium", async () => {
+    const { chromium } = await import("playwright-core");
+    const text = await bundle();
+    // The page and the server have one origin, as the admin UI has it: what is not the page is passed on.
+    const site = createServer((request, answer): void => {
+      if (request.url === "/" || request.url === "/web.js") {
+        const isPage = request.url === "/";
+        answer.setHeader("content-type", isPage ? "text/html" : "text/javascript");
+        answer.end(isPage ? "<!doctype html><title>test</title>" : text);
+        return;
+      }
+      const chunks: Buffer[] = [];
+      request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      request.on("end", async () => {
+        const headers = Object.entries(request.headers).filter(([name]) =>
+          /^(content-type|x-|grpc-|accept)/.test(name),
+        ) as [string, string][];
+        const passed = await fetch(`http://${address}${request.url}`, {
+          method: "POST",
+          headers,
+          body: Buffer.concat(chunks),
+        });
+        answer.writeHead(passed.status, Object.fromEntries(passed.headers));
+        for await (const chunk of passed.body ?? []) answer.write(chunk);
+        answer.end();
+      });
+    });
+    await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
+    const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    onTestFinished(async () => {
+      await browser.close();
+      site.closeAllConnections();
+      site.close();
+    });
+    const page = await browser.newPage();
+    const bound = site.address();
+    await page.goto(`http://127.0.0.1:${typeof bound === "object" && bound ? bound.port : 0}/`);
+    const seen = await page.evaluate(async (queue) => {
+      const script = "/web.js";
+      const haulier = await import(script);
+      const client = haulier.connect();
+      const job = await client.enqueue("web", { n: 2 }, { queue });
+      const kinds: string[] = [];
+      for await (const event of client.watch(job)) kinds.push(event.kind);
+      const missing = await client.get("123456789").catch((error: { reason: string }) => error.reason);
+      return { result: await client.wait(job), kinds, missing };
+    }, queue);
+    expect(seen).toMatchObject({ result: { answer: { n: 2 } }, missing: "JOB_NOT_FOUND" });
+    expect(seen.kinds).toContain("snapshot");
+  });
+
+  test.runIf(!existsSync(CHROMIUM))(
+    "was NOT tested in Chromium: install it (apt-get install chromium) or set HAULIER_CHROMIUM",
+    () => {
+      expect(process.env.HAULIER_REQUIRE_CHROMIUM ?? "").toBe("");
+    },
+  );
+});
+
+let bundled: Promise<string> | undefined;
+
+/** The browser entry with all that it needs in one file. */
+function bundle(): Promise<string> {
+  bundled ??= (async () => {
+    const outDir = await mkdtemp(join(tmpdir(), "haulier-web-"));
+    try {
+      await build({
+        config: false,
+        entry: [resolve(import.meta.dirname, "../src/web.ts")],
+        outDir,
+        format: "esm",
+        platform: "browser",
+        dts: false,
+        logLevel: "error",
+        deps: { alwaysBundle: [/.*/] },
+      });
+      return await readFile(join(outDir, "web.js"), "utf8").catch(() => readFile(join(outDir, "web.mjs"), "utf8"));
+    } finally {
+      await rm(outDir, { recursive: true, force: true });
+    }
+  })();
+  return bundled;
+}

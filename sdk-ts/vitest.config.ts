@@ -1,0 +1,21 @@
+import { resolve } from "node:path";
+import { defineConfig } from "vitest/config";
+
+const source = (file: string) => resolve(import.meta.dirname, "src", file);
+
+export default defineConfig({
+  resolve: {
+    // Examples import the package by its name; here that is its source. run-tests runs them against the packed one too.
+    alias: [
+      { find: /^haulier\/(web|testing|thread)$/, replacement: source("$1.ts") },
+      { find: /^haulier$/, replacement: source("index.ts") },
+    ],
+  },
+  test: {
+    globalSetup: ["tests/setup.ts"],
+    include: ["tests/**/*.test.ts"],
+    testTimeout: 20_000,
+    hookTimeout: 30_000,
+    maxWorkers: 2,
+  },
+});
