@@ -12,6 +12,8 @@ mod cancel;
 mod claim;
 #[path = "system/enqueue.rs"]
 mod enqueue;
+#[path = "system/fuzz.rs"]
+mod fuzz;
 #[path = "system/many.rs"]
 mod many;
 #[path = "system/read.rs"]

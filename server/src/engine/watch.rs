@@ -158,15 +158,17 @@ impl<'a> Watcher<'a> {
         };
         let before = self.shown.replace(shown.clone());
         let moved = self.advance(view);
-        let what = match before {
-            None => WatchWhat::Snapshot(Box::new(view.clone())),
-            Some(before) if moved || before.state != shown.state || before.cancel != shown.cancel => {
-                WatchWhat::State(Box::new(view.clone()))
-            }
-            Some(before) if before != shown => WatchWhat::Progress(Box::new(view.clone())),
-            Some(_) => return Told::GoOn,
+        let Some(before) = before else {
+            return self.send(WatchWhat::Snapshot(Box::new(view.clone()))).await;
         };
-        self.send(what).await
+        let state_changed = moved || before.state != shown.state || before.cancel != shown.cancel;
+        if state_changed && let Told::Gone = self.send(WatchWhat::State(Box::new(view.clone()))).await {
+            return Told::Gone;
+        }
+        if (before.progress, &before.status) != (shown.progress, &shown.status) {
+            return self.send(WatchWhat::Progress(Box::new(view.clone()))).await;
+        }
+        Told::GoOn
     }
 
     /// Moves the position to the view's; says whether it did.

@@ -270,7 +270,7 @@ fn logs_call(given: pb::ListJobLogsRequest) -> Result<LogsCall, Error> {
         job: check.job_id("job_id", given.job_id),
         run: check.run("run", given.run),
         epoch: (epoch != 0).then_some(crate::model::Epoch(epoch)),
-        after_sequence: (from - 1).max(0),
+        after_sequence: from.saturating_sub(1).max(0),
         level: convert::log_level(&mut check, "min_level", given.min_level, Level::Trace),
         page_size: check.page_size("page_size", given.page_size),
         page_token: given.page_token,

@@ -44,8 +44,8 @@ fn a_requeue_names_what_is_not_built() {
     assert_eq!(requeue_call(&given).unwrap(), (JobId(3), None));
     let all = pb::RequeueJobRequest { include_dependants: true, ..given.clone() };
     assert!(field_of(requeue_call(&all)).contains("include_dependants"));
-    let once = pb::RequeueJobRequest { request_id: "r".into(), ..given };
-    assert!(field_of(requeue_call(&once)).contains("request_id"));
+    let long = pb::RequeueJobRequest { request_id: "r".repeat(129), ..given };
+    assert!(field_of(requeue_call(&long)).contains("request_id"));
 }
 
 #[test]
