@@ -253,7 +253,7 @@ impl Nonsense {
     }
 
     fn report(&mut self, leases: &[String]) -> pb::ReportJobsRequest {
-        let mut lease = |draw: &mut Self| match leases.choose(&mut draw.0) {
+        let lease = |draw: &mut Self| match leases.choose(&mut draw.0) {
             Some(lease) if !draw.chance(4) => lease.clone(),
             _ => draw.text(),
         };
