@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haulier_tests::load::LEASE;
+use haulier_tests::load::{LEASE, TICK};
 use haulier_tests::monotonic;
 
 use crate::rig::{Engine, Rig};
@@ -34,6 +34,9 @@ pub(crate) async fn break_everything(rig: &mut Rig, rounds: usize) -> Vec<String
     tokio::time::sleep(BETWEEN).await;
     rig.freeze_worker(0, LEASE + Duration::from_secs(5)).await;
     tokio::time::sleep(BETWEEN).await;
+    // With nothing else broken, so that the time until its jobs start again is the promised one.
+    rig.kill_worker(1, short()).await;
+    tokio::time::sleep(LEASE + 3 * TICK).await;
     rig.must_live();
     let longest = ready.iter().max().copied().unwrap_or_default();
     vec![format!("{rounds} rounds; from the kill of a server until it was ready again: at most {longest:?}")]

@@ -245,7 +245,15 @@ async fn a_watch_that_is_cut_anywhere_and_resumed_misses_nothing(server: &Server
             }
             let outcome = if attempt == 1 { failed("no") } else { completed("1") };
             worker.report(logs(&job, 29, &[&format!("{attempt}.30")])).await;
-            let ack = worker.end_after(&job.lease, 30, outcome).await;
+            // The lines went up on another stream and may still be on their way: the outcome waits for them.
+            let mut ack = worker.end_after(&job.lease, 30, outcome.clone()).await;
+            for _ in 0..200 {
+                if ack.outcome_stored {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                ack = worker.end_after(&job.lease, 30, outcome.clone()).await;
+            }
             assert!(ack.outcome_stored, "{ack:?}");
         }
     };
