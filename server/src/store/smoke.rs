@@ -436,12 +436,12 @@ async fn a_lost_session_gives_its_jobs_back(mut bench: Bench) {
 
 async fn an_expired_job_is_found_and_cancelled(mut bench: Bench) {
     let now = bench.store.now().await.unwrap();
-    let soon = now.plus(Duration::from_millis(300));
+    let soon = now.plus(Duration::from_secs(3));
     let job = bench.enqueue(|spec| spec.expire_time = Some(soon)).await;
     let leased = bench.enqueue(|spec| (spec.expire_time, spec.priority) = (Some(soon), 30)).await;
     let lease = bench.claim(1).await.remove(0);
     assert_eq!(lease.job.id, leased);
-    tokio::time::sleep(Duration::from_millis(310)).await;
+    tokio::time::sleep(Duration::from_millis(3_010)).await;
     assert!(bench.claim(1).await.is_empty(), "an expired job is not claimed");
     let now = bench.store.now().await.unwrap();
     let mut expired = bench.store.expired(now, 10).await.unwrap();
