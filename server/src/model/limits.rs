@@ -81,8 +81,9 @@ pub const BEATS_PER_LEASE: u32 = 3;
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two ticks of the reaper.
 pub const TICK: Duration = Duration::from_secs(2);
-/// A reaper that has not ticked for longer takes nothing by time for one lease.
-pub const AMNESTY_AFTER: Duration = Duration::from_secs(6);
+/// A reaper that has not ticked for longer takes nothing by time for one lease, and a server that has not is silent. One
+/// and a half ticks: with the pause between two heartbeats of the shortest lease it stays below that lease.
+pub const AMNESTY_AFTER: Duration = Duration::from_secs(3);
 /// How often a server with waiting claims looks at the ready table for what other replicas enqueued.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often every server reads the cancel requests of running jobs.
