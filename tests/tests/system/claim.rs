@@ -141,7 +141,7 @@ async fn a_newer_call_of_a_loop_ends_the_older_with_an_empty_answer(server: &Ser
         let begun = monotonic();
         let waiting = tokio::spawn(worker.send_claim(worker.request(older, 0, 1, LONG)));
         // Until the server has taken the older one, the newer one is the only one.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
         let fresh = tokio::spawn(worker.send_claim(worker.request(newer, 0, 1, Duration::from_secs(2))));
         let ended = waiting.await.unwrap().unwrap();
         assert!(ended.jobs.is_empty());

@@ -185,14 +185,14 @@ async fn must_wait_until_it_is_ready(server: &Server, options: JobOptions, wait:
 }
 
 async fn a_job_never_starts_before_its_delay_is_over(server: &Server) {
-    let options = JobOptions { delay: seconds(1.5), ..Default::default() };
-    must_wait_until_it_is_ready(server, options, 1.5).await;
+    let options = JobOptions { delay: seconds(3.0), ..Default::default() };
+    must_wait_until_it_is_ready(server, options, 3.0).await;
 }
 
 async fn a_job_never_starts_before_its_run_after(server: &Server) {
-    // By the time it is stored a little of it is over.
-    let options = JobOptions { run_after: after(1.6), ..Default::default() };
-    must_wait_until_it_is_ready(server, options, 1.4).await;
+    // By the time it is stored a little of it is over, at most a second.
+    let options = JobOptions { run_after: after(3.5), ..Default::default() };
+    must_wait_until_it_is_ready(server, options, 2.5).await;
 }
 
 async fn a_run_after_in_the_past_means_now(server: &Server) {
@@ -204,7 +204,7 @@ async fn a_run_after_in_the_past_means_now(server: &Server) {
 }
 
 async fn a_job_that_has_not_started_by_its_expire_time_is_cancelled(server: &Server) {
-    let options = JobOptions { expire_time: after(1.0), ..Default::default() };
+    let options = JobOptions { expire_time: after(3.0), ..Default::default() };
     let stored = server.enqueue(command_with("work", options)).await;
     let summary = server.wait_for_state(stored.job_id, JobState::Cancelled).await;
     assert_eq!(summary.cancel_reason(), CancelReason::Expired);
@@ -215,7 +215,7 @@ async fn a_job_that_has_not_started_by_its_expire_time_is_cancelled(server: &Ser
 
 async fn an_expire_time_does_not_end_a_job_that_has_started(server: &Server) {
     let options =
-        JobOptions { expire_time: after(1.5), retry_policy: fixed_retry(1, 3.0), ..Default::default() };
+        JobOptions { expire_time: after(4.0), retry_policy: fixed_retry(1, 7.0), ..Default::default() };
     let stored = server.enqueue(command_with("work", options)).await;
     let mut worker = HandWorker::register(server, &["work"]).await;
     let first = worker.claim_one().await;

@@ -132,7 +132,7 @@ async fn a_watch_of_a_job_that_has_ended_shows_it_and_ends(server: &Server) {
 }
 
 async fn a_watch_tells_every_state_over_a_retry(server: &Server) {
-    let options = JobOptions { retry_policy: fixed_retry(1, 1.0), ..Default::default() };
+    let options = JobOptions { retry_policy: fixed_retry(1, 3.0), ..Default::default() };
     let stored = server.enqueue(command_with("work", options)).await;
     let mut watch = server.watch(stored.job_id).await;
     let mut seen = Seen::default();
