@@ -64,6 +64,9 @@ pub struct Settings {
     /// Retries of a job that sets none [default: 2]
     #[arg(long, env = "HAULIER_RETRY_LIMIT", value_name = "NUMBER")]
     pub retry_limit: Option<i32>,
+    /// Jobs of one batch at most, up to 10000 [default: 1000]
+    #[arg(long, env = "HAULIER_BATCH_LIMIT", value_name = "NUMBER")]
+    pub batch_limit: Option<usize>,
     /// How the log is written to stderr [default: text]
     #[arg(long, env = "HAULIER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -108,6 +111,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Retry limit of a job that sets none; unset: the server's default.
     pub retry_limit: Option<i32>,
+    /// Jobs of one batch at most; unset: the server's default.
+    pub batch_jobs_max: Option<usize>,
     /// How the log is written.
     pub log_format: LogFormat,
 }
@@ -124,6 +129,7 @@ impl Default for Config {
             payload_bytes_max: None,
             timeout: None,
             retry_limit: None,
+            batch_jobs_max: None,
             log_format: LogFormat::default(),
         }
     }
@@ -160,6 +166,8 @@ pub struct Bounds {
     pub timeout_max: Duration,
     /// Of `retry_limit`.
     pub retry_limit_max: i32,
+    /// Of `batch_limit`.
+    pub batch_jobs_max: usize,
 }
 
 /// Why there are no settings to start with.
@@ -224,6 +232,7 @@ impl Config {
             payload_bytes_max: settings.payload_limit.map(size).transpose()?,
             timeout: read("timeout", settings.timeout, read_duration)?,
             retry_limit: settings.retry_limit,
+            batch_jobs_max: settings.batch_limit,
             log_format: settings.log_format.unwrap_or_default(),
         })
     }
@@ -232,7 +241,7 @@ impl Config {
     pub fn validate(&self, bounds: &Bounds) -> Result<(), ConfigError> {
         self.check_listen()?;
         self.check_table_prefix()?;
-        let Bounds { payload_bytes_max, timeout_max, retry_limit_max } = *bounds;
+        let Bounds { payload_bytes_max, timeout_max, retry_limit_max, batch_jobs_max } = *bounds;
         if self.payload_bytes_max.is_some_and(|bytes| bytes == 0 || bytes > payload_bytes_max) {
             let most = payload_bytes_max >> 20;
             return Err(ConfigError::wrong("payload_limit", format!("must be 1B to {most}MiB")));
@@ -243,6 +252,9 @@ impl Config {
         }
         if self.retry_limit.is_some_and(|limit| !(0..=retry_limit_max).contains(&limit)) {
             return Err(ConfigError::wrong("retry_limit", format!("must be 0 to {retry_limit_max}")));
+        }
+        if self.batch_jobs_max.is_some_and(|jobs| !(1..=batch_jobs_max).contains(&jobs)) {
+            return Err(ConfigError::wrong("batch_limit", format!("must be 1 to {batch_jobs_max}")));
         }
         Ok(())
     }
@@ -296,6 +308,7 @@ impl Settings {
             payload_limit: self.payload_limit.or(under.payload_limit),
             timeout: self.timeout.or(under.timeout),
             retry_limit: self.retry_limit.or(under.retry_limit),
+            batch_limit: self.batch_limit.or(under.batch_limit),
             log_format: self.log_format.or(under.log_format),
         }
     }

@@ -4,6 +4,7 @@ const BOUNDS: Bounds = Bounds {
     payload_bytes_max: 3 << 20,
     timeout_max: Duration::from_secs(30 * 86_400),
     retry_limit_max: 1_000,
+    batch_jobs_max: 10_000,
 };
 
 fn file(text: &str) -> tempfile::NamedTempFile {
@@ -95,7 +96,7 @@ fn an_address_that_others_reach_needs_insecure() {
 #[test]
 fn a_setting_at_its_limit_passes_and_one_above_is_named() {
     let base = Config::default;
-    let cases: [(&str, Config, Config); 4] = [
+    let cases: [(&str, Config, Config); 5] = [
         (
             "payload_limit",
             Config { payload_bytes_max: Some(3 << 20), ..base() },
@@ -110,6 +111,11 @@ fn a_setting_at_its_limit_passes_and_one_above_is_named() {
             "retry_limit",
             Config { retry_limit: Some(1_000), ..base() },
             Config { retry_limit: Some(1_001), ..base() },
+        ),
+        (
+            "batch_limit",
+            Config { batch_jobs_max: Some(10_000), ..base() },
+            Config { batch_jobs_max: Some(10_001), ..base() },
         ),
         (
             "table_prefix",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, CancelReason, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order, Payload,
-    RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
+    Attempt, CancelReason, Condition, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order,
+    Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
 };
 use crate::store::LeasedJob;
 
@@ -20,6 +20,70 @@ pub struct EnqueueCall {
     pub ref_policy: RefPolicy,
     /// `delay` of the options; the engine turns it into `run_after` by the database's clock.
     pub delay: Option<Duration>,
+    /// Jobs to wait for, as they were named.
+    pub parents: Vec<ParentCall>,
+}
+
+/// A job to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentCall {
+    /// Which.
+    pub key: ParentKey,
+    /// How it must have ended.
+    pub condition: Condition,
+}
+
+/// How a parent is named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ParentKey {
+    /// By id.
+    Id(JobId),
+    /// By ref id.
+    Ref(String),
+    /// By the local key of an item of the same call.
+    Local(String),
+}
+
+/// One of several jobs that are stored together.
+#[derive(Clone, Debug)]
+pub struct BatchItem {
+    /// Its name within the call; may be empty.
+    pub local_key: String,
+    /// The job.
+    pub call: EnqueueCall,
+    /// Its path in the request, for errors.
+    pub field: String,
+}
+
+/// Jobs to be stored together.
+#[derive(Clone, Debug)]
+pub struct BatchCall {
+    /// The jobs.
+    pub items: Vec<BatchItem>,
+    /// The batch id of those that set none; empty: one is made.
+    pub batch_id: String,
+    /// Makes a repeat answer the same; may be empty.
+    pub request_id: String,
+}
+
+/// The answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchAnswer {
+    /// The batch id.
+    pub batch_id: String,
+    /// The jobs, in the order of the items.
+    pub jobs: Vec<EnqueueAnswer>,
+}
+
+/// The jobs of a batch, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchCounts {
+    /// How many stand in which state.
+    pub states: BTreeMap<State, i64>,
+    /// When the first was stored.
+    pub create_time: Option<Time>,
+    /// When the last had its outcome; none while any has none.
+    pub finish_time: Option<Time>,
 }
 
 /// The answer to an enqueue.
@@ -223,6 +287,8 @@ pub struct OutcomeReport {
     pub ended: Ended,
     /// The result of a completed attempt.
     pub result: Payload,
+    /// Jobs to store with it.
+    pub follow: Vec<BatchItem>,
 }
 
 /// A sign of life with everything that the worker process holds.
@@ -336,6 +402,8 @@ pub struct WatchCall {
     pub job: JobKey,
     /// The token of the last event that arrived; empty from the start.
     pub resume_token: String,
+    /// Go on until everything that follows the outcome has ended too.
+    pub until_notified: bool,
     /// Whether log lines are wanted.
     pub logs: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::unit::unit;
 use super::{CancelCall, CancelResult, Core, Down, Engine, Error, JobKey, Result, Stop};
-use crate::model::{CancelMark, Ended, Fence, JobId, Payload, Run, SessionId, View, limits};
+use crate::model::{CancelMark, Ended, Fence, JobId, Run, SessionId, View, limits};
 use crate::store::{CancelAnswer, CancelOrder, Finish, OnLocked, Payloads, RequeueAnswer, Tick};
 
 impl Engine {
@@ -20,7 +20,9 @@ impl Engine {
                 grace: call.grace,
                 only_waiting: false,
             };
-            let result = match core.store.cancel(&order).await? {
+            let (answer, wake) = core.store.cancel(&order).await?;
+            core.heed(wake);
+            let result = match answer {
                 CancelAnswer::Cancelled => CancelResult::Cancelled,
                 CancelAnswer::Requested(mark) => {
                     core.tell_cancels(vec![mark]).await?;
@@ -42,7 +44,9 @@ impl Engine {
     pub async fn requeue(&self, job: JobId, run: Option<Run>, request_id: String) -> Result<(View, bool)> {
         let core = Arc::clone(&self.core);
         unit(async move {
-            let created = match core.store.requeue(job, run, &request_id).await? {
+            let (answer, wake) = core.store.requeue(job, run, &request_id).await?;
+            core.heed(wake);
+            let created = match answer {
                 RequeueAnswer::Requeued(_) => true,
                 RequeueAnswer::Repeated(_) => false,
                 RequeueAnswer::Refused(state) => {
@@ -60,7 +64,6 @@ impl Engine {
                 RequeueAnswer::NotFound => return Err(Error::JobNotFound(format!("id {job}"))),
             };
             let view = core.view(job).await?;
-            core.room.look_again();
             core.hub.changed([job]);
             Ok((view, created))
         })
@@ -136,20 +139,8 @@ impl Core {
         }
         let held: Vec<Fence> =
             self.store.leases(session, None).await?.into_iter().map(|(lease, _)| lease.fence).collect();
-        let ends: Vec<Finish> = held
-            .iter()
-            .map(|fence| Finish {
-                fence: *fence,
-                ended: Ended::TakenBack,
-                result: Payload::None,
-                log_sequence: 0,
-            })
-            .collect();
-        if !ends.is_empty() {
-            self.store.finish(&ends, OnLocked::Wait).await?;
-            self.hub.changed(held.iter().map(|fence| fence.job));
-            self.room.look_again();
-        }
+        let ends: Vec<Finish> = held.iter().map(|fence| Finish::of(*fence, Ended::TakenBack)).collect();
+        self.finish(&ends, OnLocked::Wait).await?;
         Ok(held.len() as i32)
     }
 

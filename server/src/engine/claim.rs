@@ -17,8 +17,8 @@ use super::sessions::{LoopMemory, SessionLink};
 use super::unit::unit;
 use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
 use crate::clock;
-use crate::model::{Ended, JobId, Payload, RouteId, limits};
-use crate::store::{ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, StoreError};
+use crate::model::{Ended, Job, JobId, RouteId, View, limits};
+use crate::store::{ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, Payloads, StoreError};
 
 /// Serves waiting claims from the ready table.
 pub(crate) struct ClaimWork {
@@ -53,12 +53,30 @@ impl Engine {
                 Place::Repeat(jobs) => Some(jobs),
                 Place::Next => self.wait(&session, &call, deadline).await?,
             };
-            if let Some(jobs) = jobs {
+            if let Some(mut jobs) = jobs {
+                self.add_parents(&mut jobs).await?;
                 return Ok(ClaimAnswer { jobs, now: self.now() });
             }
             session.forget_loop(call.claim_loop);
         }
         Err(Error::SessionLost)
+    }
+
+    /// Reads along the jobs that leased jobs depend on, or descend from.
+    async fn add_parents(&self, jobs: &mut [LeasedJob]) -> Result<()> {
+        let mut wanted: Vec<JobId> = jobs.iter().flat_map(|leased| parents_of(&leased.job)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let core = Arc::clone(&self.core);
+        let views = unit(async move { Ok(core.store.views(&wanted, Payloads::Read).await?) }).await?;
+        let by_id: HashMap<JobId, View> = views.into_iter().map(|view| (view.job.id, view)).collect();
+        for leased in jobs {
+            leased.parents = parents_of(&leased.job).iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        }
+        Ok(())
     }
 
     /// Waits in the room; none when the loop was found to have moved on.
@@ -155,21 +173,17 @@ impl Core {
         let ends: Vec<Finish> = leases
             .iter()
             .filter(|(lease, _)| lease.claim > call.ack_sequence)
-            .map(|(lease, _)| Finish {
-                fence: lease.fence,
-                ended: Ended::Undelivered,
-                result: Payload::None,
-                log_sequence: 0,
-            })
+            .map(|(lease, _)| Finish::of(lease.fence, Ended::Undelivered))
             .collect();
-        if ends.is_empty() {
-            return Ok(());
-        }
-        self.store.finish(&ends, OnLocked::Wait).await?;
-        self.hub.changed(ends.iter().map(|end| end.fence.job));
-        self.room.look_again();
+        self.finish(&ends, OnLocked::Wait).await?;
         Ok(())
     }
+}
+
+/// The jobs that a job depends on, else the one it descends from.
+fn parents_of(job: &Job) -> Vec<JobId> {
+    let named: Vec<JobId> = job.spec.depends_on.iter().map(|dependency| dependency.parent).collect();
+    if named.is_empty() { job.spec.parent_id.into_iter().collect() } else { named }
 }
 
 impl ClaimWork {

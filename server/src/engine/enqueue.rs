@@ -8,21 +8,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::group::Commit;
+use super::prepare::Prepared;
 use super::room::{Reply, Waiter};
 use super::unit::unit;
 use super::{Core, Engine, EnqueueAnswer, EnqueueCall, Error, Result};
 use crate::clock;
 use crate::model::{
-    Epoch, Fence, Job, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RefPolicy, Route, RouteId, Run,
-    Spec, State, Time, Turn, digest, limits,
+    Epoch, Fence, Job, JobId, Lease, LeaseFlags, RefPolicy, Route, State, Time, Turn, Wait, limits,
 };
-use crate::store::{Enqueued, Handoff, LeasedJob, NewJob, StoreError};
-
-/// A caller's part of a shared enqueue.
-pub(crate) struct EnqueueMember {
-    call: EnqueueCall,
-    digest: [u8; 16],
-}
+use crate::store::{Enqueued, Handoff, LeasedJob, NewJob, StoreError, Wake};
 
 /// What a caller gets of it.
 pub(crate) struct Stored {
@@ -41,21 +35,28 @@ pub(crate) struct EnqueueWork {
 impl Engine {
     /// Stores a job before it answers.
     pub async fn enqueue(&self, call: EnqueueCall) -> Result<EnqueueAnswer> {
-        let digest = content_digest(&call);
-        let (policy, ref_id, request_id) =
-            (call.ref_policy, call.spec.ref_id.clone(), call.spec.request_id.clone());
-        let stored = self.enqueues.join(EnqueueMember { call, digest }).await?;
+        let prepared = if call.parents.is_empty() {
+            self.core.prepare(call).await?
+        } else {
+            let core = Arc::clone(&self.core);
+            unit(async move { core.prepare(call).await }).await?
+        };
+        let (policy, digest) = (prepared.ref_policy, prepared.digest);
+        let (ref_id, request_id) = (prepared.spec.ref_id.clone(), prepared.spec.request_id.clone());
+        // Jobs that wait for rows of others make no stranger wait with them.
+        let group = if prepared.is_free() { &self.enqueues } else { &self.entangled };
+        let stored = group.join(prepared).await?;
+        let created = |state| {
+            Ok(EnqueueAnswer { job: stored.job, ref_id: stored.ref_id.clone(), created: true, state })
+        };
         match stored.what {
-            Enqueued::Ready => {
-                let state = if stored.ready_time > stored.now { State::Scheduled } else { State::Queued };
-                Ok(EnqueueAnswer { job: stored.job, ref_id: stored.ref_id, created: true, state })
+            Enqueued::Ready | Enqueued::Waiting(Wait::Worker) if stored.ready_time > stored.now => {
+                created(State::Scheduled)
             }
-            Enqueued::Leased => Ok(EnqueueAnswer {
-                job: stored.job,
-                ref_id: stored.ref_id,
-                created: true,
-                state: State::Running,
-            }),
+            Enqueued::Ready | Enqueued::Waiting(Wait::Worker) => created(State::Queued),
+            Enqueued::Waiting(_) => created(State::Blocked),
+            Enqueued::Cancelled => created(State::Cancelled),
+            Enqueued::Leased => created(State::Running),
             Enqueued::SameRequest(job) => {
                 self.existing(job, digest).await?.ok_or(Error::RequestReused(request_id))
             }
@@ -82,21 +83,21 @@ impl Engine {
 
 #[async_trait]
 impl Commit for EnqueueWork {
-    type Member = EnqueueMember;
+    type Member = Prepared;
     type Answer = Stored;
 
-    fn stripe(&self, member: &EnqueueMember) -> u64 {
+    fn stripe(&self, member: &Prepared) -> u64 {
         let mut hasher = DefaultHasher::new();
-        member.call.spec.queue.hash(&mut hasher);
+        member.spec.queue.hash(&mut hasher);
         hasher.finish()
     }
 
-    fn bytes(&self, member: &EnqueueMember) -> usize {
+    fn bytes(&self, member: &Prepared) -> usize {
         // The options and the row's numbers weigh something too.
-        member.call.request.len() + 512
+        member.request.len() + 512
     }
 
-    async fn commit(&self, members: &[EnqueueMember]) -> Result<Vec<Stored>, StoreError> {
+    async fn commit(&self, members: &[Prepared]) -> Result<Vec<Stored>, StoreError> {
         for _ in 0..limits::TRANSACTION_TRIES_MAX {
             match self.store(members).await {
                 Err(StoreError::IdTaken) => self.core.ids.forget().await,
@@ -108,26 +109,20 @@ impl Commit for EnqueueWork {
 }
 
 impl EnqueueWork {
-    async fn store(&self, members: &[EnqueueMember]) -> Result<Vec<Stored>, StoreError> {
+    async fn store(&self, members: &[Prepared]) -> Result<Vec<Stored>, StoreError> {
         let core = &self.core;
-        let kinds: Vec<Route> = members.iter().map(|member| member.call.spec.route()).collect();
-        let routes = core.routes.ids(&*core.store, &kinds).await?;
         let ids = core.ids.take(&*core.store, members.len()).await?;
+        let mut new = core.new_jobs(members, &ids).await?;
         let now = core.clock.now();
-        let jobs: Vec<Job> = members
-            .iter()
-            .zip(ids)
-            .zip(&routes)
-            .map(|((member, id), route)| member.job(id, *route, now))
-            .collect();
         let mut hands = Hands::default();
-        let new: Vec<NewJob> = jobs
-            .into_iter()
-            .zip(&kinds)
-            .map(|(job, kind)| NewJob { handoff: hands.offer(core, &job, kind, now), job })
-            .collect();
+        for (new, member) in new.iter_mut().zip(members) {
+            new.handoff = hands.offer(core, &new.job, member, now);
+        }
         let answers = match core.store.enqueue(&new).await {
-            Ok(answers) => answers,
+            Ok((answers, wake)) => {
+                core.heed(Wake { ready: Vec::new(), ..wake });
+                answers
+            }
             Err(StoreError::Unknown(why)) => {
                 hands.fail(&Error::Unavailable);
                 self.find_out(&new, why).await?
@@ -166,63 +161,6 @@ fn stored(new: NewJob, what: Enqueued, now: Time) -> Stored {
     Stored { job: new.job.id, ref_id: new.job.spec.ref_id, what, ready_time: new.job.ready.ready_time, now }
 }
 
-impl EnqueueMember {
-    fn job(&self, (id, month): (JobId, Month), route: RouteId, now: Time) -> Job {
-        let mut spec = self.call.spec.clone();
-        if let Some(delay) = self.call.delay {
-            spec.run_after = Some(now.plus(delay));
-        }
-        if spec.ref_id.is_empty() {
-            spec.ref_id = generated_ref(id, now);
-        }
-        let ready_time = spec.run_after.map_or(now, |after| after.max(now));
-        let ready = ReadyKey { route, priority: spec.priority, ready_time, job: id };
-        let request = self.call.request.clone();
-        Job {
-            id,
-            month,
-            run: Run(1),
-            run_time: now,
-            create_time: now,
-            ready,
-            spec,
-            request,
-            digest: self.digest,
-        }
-    }
-}
-
-/// A ref id for a job that was given none: `~`, the id, and when it was made, so that it names one job of one database
-/// and needs no row of its own to be found.
-fn generated_ref(id: JobId, now: Time) -> String {
-    format!("~{id}-{:x}", now.0)
-}
-
-/// The job and creation time that a generated ref id names.
-pub(crate) fn read_generated_ref(ref_id: &str) -> Option<(JobId, Time)> {
-    let (id, made) = ref_id.strip_prefix('~')?.split_once('-')?;
-    Some((JobId(id.parse().ok()?), Time(i64::from_str_radix(made, 16).ok()?)))
-}
-
-/// Two calls with the same digest ask for the same job. What identifies the call rather than the job is left out.
-fn content_digest(call: &EnqueueCall) -> [u8; 16] {
-    let content = Spec {
-        request_id: String::new(),
-        traceparent: String::new(),
-        tracestate: String::new(),
-        enqueued_by: String::new(),
-        ..call.spec.clone()
-    };
-    let text = serde_json::to_vec(&content).unwrap_or_default();
-    let (kind, body, content_type): (&[u8], &[u8], &[u8]) = match &call.request {
-        Payload::None => (b"none", b"", b""),
-        Payload::Json(json) => (b"json", json, b""),
-        Payload::Data { bytes, content_type } => (b"data", bytes, content_type.as_bytes()),
-    };
-    let delay = call.delay.map_or(0, |delay| delay.as_nanos()).to_be_bytes();
-    digest([text.as_slice(), kind, content_type, body, delay.as_slice()])
-}
-
 /// Waiting claims that this transaction hands jobs to.
 #[derive(Default)]
 struct Hands {
@@ -233,9 +171,13 @@ struct Hands {
 
 impl Hands {
     /// A waiting claim for this job, if one may have it now: each waiter in the room gets one before any gets two.
-    fn offer(&mut self, core: &Core, job: &Job, route: &Route, now: Time) -> Option<Handoff> {
+    fn offer(&mut self, core: &Core, job: &Job, member: &Prepared, now: Time) -> Option<Handoff> {
         let index = self.offered;
         self.offered += 1;
+        if !member.is_free() {
+            return None;
+        }
+        let route = &job.spec.route();
         if job.ready.ready_time > now || job.spec.expire_time.is_some_and(|expires| expires <= now) {
             return None;
         }
@@ -279,6 +221,7 @@ impl Hands {
                     job: new[at].job.clone(),
                     checkpoint: None,
                     last_error: None,
+                    parents: Vec::new(),
                 })
                 .collect();
             if refused && leased.is_empty() {
@@ -306,13 +249,14 @@ fn lease(job: &Job, handoff: &Handoff) -> Lease {
         run: job.run,
         route: job.ready.route,
         priority: job.ready.priority,
+        lane: None,
         session: handoff.ticket.session,
         claim_loop: handoff.ticket.claim_loop,
         claim: handoff.ticket.sequence,
         turn: Turn { epoch: handoff.epoch, attempt: 1, crashes: 0, unacknowledged: 0 },
         start_time: handoff.start_time,
         deadline: handoff.deadline,
-        flags: LeaseFlags::default(),
+        flags: LeaseFlags::of(&job.spec),
         log_sequence: 0,
     }
 }

@@ -80,6 +80,9 @@ pub enum Error {
         /// When to try again.
         retry: Duration,
     },
+    /// A parent has as many children as a job may have.
+    #[error("job {0} has as many dependants as a job may have, {max}: let them depend on a job in between", max = crate::model::limits::CHILDREN_MAX)]
+    TooManyChildren(JobId),
     /// The database has no room.
     #[error("the database has no room: free some, it works again by itself")]
     DiskFull,
@@ -118,7 +121,8 @@ impl From<StoreError> for Error {
                 tracing::error!(%error, "the database has no room");
                 Error::DiskFull
             }
-            StoreError::IdTaken | StoreError::Corrupt(_) | StoreError::Other(_) => {
+            StoreError::TooManyChildren(parent) => Error::TooManyChildren(parent),
+            StoreError::Taken(_) | StoreError::IdTaken | StoreError::Corrupt(_) | StoreError::Other(_) => {
                 Error::Internal(error.to_string())
             }
         }

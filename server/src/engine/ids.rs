@@ -57,6 +57,27 @@ impl Ids {
         Ok(ids)
     }
 
+    /// `count` ids in a row, all of one month.
+    pub(crate) async fn take_run(&self, store: &dyn Store, count: usize) -> Result<Vec<(JobId, Month)>> {
+        let wanted = count as i64;
+        let mut held = self.held.lock().await;
+        if held.confirmed.elapsed() > limits::ID_BLOCK_LIFE {
+            held.confirm(store).await?;
+        }
+        loop {
+            while held.blocks.front().is_some_and(|block| block.end - block.next < wanted) {
+                held.blocks.pop_front();
+            }
+            if let Some(block) = held.blocks.front_mut() {
+                let (first, month) = (block.next, block.month);
+                block.next += wanted;
+                held.used += wanted;
+                return Ok((first..first + wanted).map(|id| (JobId(id), month)).collect());
+            }
+            held.reserve(store, wanted).await?;
+        }
+    }
+
     /// Keeps a block ready, so that a lone enqueue after a pause need not wait for one; called now and then.
     pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<()> {
         let mut held = self.held.lock().await;

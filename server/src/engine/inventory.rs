@@ -57,6 +57,7 @@ mod tests {
             run: Run(1),
             route: RouteId(1),
             priority: 15,
+            lane: None,
             session: SessionId([0; 16]),
             claim_loop: 0,
             claim,

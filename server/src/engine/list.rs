@@ -151,6 +151,7 @@ fn label(filter: &Filter) -> Option<(LabelKind, String)> {
         (LabelKind::Parent, parent.as_str()),
         (LabelKind::Tag, filter.tag.as_str()),
         (LabelKind::User, filter.user_id.as_str()),
+        (LabelKind::Worker, filter.worker.as_str()),
         (LabelKind::CreatedBy, filter.created_by.as_str()),
         (LabelKind::Ending, ending),
     ]

@@ -8,21 +8,26 @@
 //! A leased row is changed only through its lease. Losing every wake-up and every in-memory hint loses no job: they
 //! only save time.
 
+mod batch;
 mod calls;
 mod cancel;
 mod claim;
+mod commands;
 mod enqueue;
 mod error;
+mod follow;
 mod group;
 mod hub;
 mod ids;
 mod inventory;
 mod list;
+mod prepare;
 mod read;
 mod report;
 mod room;
 mod routes;
 mod sessions;
+mod settle;
 mod sweep;
 mod unit;
 mod watch;
@@ -40,6 +45,7 @@ use crate::clock::{self, Clock};
 use crate::model::{ServerId, Time};
 use crate::store::Store;
 use claim::ClaimWork;
+use commands::Commands;
 use enqueue::EnqueueWork;
 use group::Group;
 use hub::Hub;
@@ -48,6 +54,7 @@ use report::{FinishWork, LogWork, ProgressWork};
 use room::Room;
 use routes::Routes;
 use sessions::{AcknowledgeWork, BeatWork, Sessions};
+use settle::Settling;
 
 /// Everything the parts of the engine share.
 pub(crate) struct Core {
@@ -57,9 +64,11 @@ pub(crate) struct Core {
     pub(crate) address: String,
     pub(crate) ids: Ids,
     pub(crate) routes: Routes,
+    pub(crate) commands: Commands,
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) settling: Settling,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
 
@@ -68,6 +77,8 @@ pub(crate) struct Core {
 pub struct Engine {
     core: Arc<Core>,
     enqueues: Arc<Group<EnqueueWork>>,
+    /// Enqueues that wait for rows of others: parents, lanes.
+    entangled: Arc<Group<EnqueueWork>>,
     claims: Arc<ClaimWork>,
     finishes: Arc<Group<FinishWork>>,
     logs: Arc<Group<LogWork>>,
@@ -87,15 +98,19 @@ impl Engine {
             address,
             ids: Ids::new(),
             routes: Routes::default(),
+            commands: Commands::default(),
             room: Room::default(),
             sessions: Sessions::default(),
             hub: Arc::default(),
+            settling: Settling::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });
         core.routes.reload(&*core.store).await?;
+        core.reload_commands().await?;
         core.ids.refresh(&*core.store).await?;
         Ok(Self {
             enqueues: Group::new(EnqueueWork { core: Arc::clone(&core) }),
+            entangled: Group::new(EnqueueWork { core: Arc::clone(&core) }),
             claims: Arc::new(ClaimWork { core: Arc::clone(&core) }),
             finishes: Group::new(FinishWork { core: Arc::clone(&core) }),
             logs: Group::new(LogWork { core: Arc::clone(&core) }),
@@ -128,7 +143,7 @@ impl Engine {
             let now = core.store.now().await?;
             core.clock.follow(now, clock::instant());
             core.ids.refresh(&*core.store).await?;
-            Ok(())
+            core.reload_commands().await
         })
         .await
     }

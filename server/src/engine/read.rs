@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::enqueue::read_generated_ref;
+use super::prepare::read_generated_ref;
 use super::unit::unit;
 use super::{Core, Engine, Error, JobKey, LogsCall, Page, Result};
 use crate::model::{Attempt, Epoch, JobId, LogLine, Phase, Run, View, read_token, write_token};
@@ -43,7 +43,7 @@ impl Engine {
         unit(async move {
             let view = core.view(job).await?;
             let mut attempts = core.store.attempts(job).await?;
-            if let (Phase::Ready, Some(last)) = (&view.phase, attempts.last_mut())
+            if let (Phase::Ready(_), Some(last)) = (&view.phase, attempts.last_mut())
                 && last.run == view.job.run
             {
                 last.retry_time = Some(view.job.ready.ready_time);
@@ -51,6 +51,12 @@ impl Engine {
             Ok(attempts)
         })
         .await
+    }
+
+    /// The parents that a job still waits for.
+    pub async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>> {
+        let core = Arc::clone(&self.core);
+        unit(async move { Ok(core.store.waiting_for(job).await?) }).await
     }
 
     /// The last checkpoint of a job's present run.

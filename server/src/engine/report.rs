@@ -22,7 +22,7 @@ use super::{
     Ack, CheckpointReport, Core, Down, Engine, Error, Heartbeat, LogsReport, OutcomeReport, ProgressReport,
     Refusal, Report, Result,
 };
-use crate::model::{Ended, Fence, JobId, LogLine, Payload, Run, SessionId, limits};
+use crate::model::{Ended, Fence, JobId, LogLine, Run, SessionId, limits};
 use crate::store::{
     Beat, BeatAnswer, ClaimTicket, Fate, Finish, Finished, LogAppend, OnLocked, ProgressWrite, StoreError,
     Written,
@@ -290,16 +290,18 @@ impl Engine {
     }
 
     async fn end_attempt(&self, outcome: OutcomeReport, link: Option<&SessionLink>) -> Ack {
-        let OutcomeReport { fence, log_sequence, ended, result } = outcome;
+        let fence = outcome.fence;
         let mut ack = Ack::of(fence);
-        match self.finishes.join(Finish { fence, ended, result, log_sequence }).await {
+        match self.finish_attempt(outcome).await {
             Ok(Finished::Stored(state) | Finished::Repeated(state)) => ack.outcome = Some(state),
             Ok(Finished::LogGap(stored)) => {
                 ack.log_sequence = Some(stored);
                 ack.refused = Some(Refusal::LogGap);
             }
             Ok(Finished::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
-            Ok(Finished::Skipped) => ack.refused = Some(Refusal::Unavailable),
+            Ok(Finished::Skipped | Finished::NeedsCallback | Finished::Taken(_) | Finished::Crowded(_)) => {
+                ack.refused = Some(Refusal::Unavailable);
+            }
             Err(error) => ack.refused = Some(error.into()),
         }
         if let Some(link) = link.filter(|_| ack.refused.is_none()) {
@@ -373,19 +375,9 @@ impl Core {
         if unheld.is_empty() {
             return Ok(());
         }
-        let ends: Vec<Finish> = unheld
-            .iter()
-            .map(|fence| Finish {
-                fence: *fence,
-                ended: Ended::Undelivered,
-                result: Payload::None,
-                log_sequence: 0,
-            })
-            .collect();
-        self.store.finish(&ends, OnLocked::Wait).await?;
+        let ends: Vec<Finish> = unheld.iter().map(|fence| Finish::of(*fence, Ended::Undelivered)).collect();
+        self.finish(&ends, OnLocked::Wait).await?;
         tracing::info!(count = unheld.len(), "jobs whose claim answer never arrived went back");
-        self.hub.changed(unheld.iter().map(|fence| fence.job));
-        self.room.look_again();
         Ok(())
     }
 }
@@ -427,15 +419,14 @@ impl Commit for FinishWork {
     async fn commit(&self, members: &[Finish]) -> Result<Vec<Finished>, StoreError> {
         // An unknown commit is simply repeated: what was stored finds its own outcome, and a transaction that is still
         // undecided holds the rows that the repeat must lock.
-        let answers = match self.core.store.finish(members, OnLocked::Wait).await {
-            Err(StoreError::Unknown(_)) => self.core.store.finish(members, OnLocked::Wait).await?,
-            answer => answer?,
-        };
-        if answers.iter().any(|answer| matches!(answer, Finished::Stored(state) if state.waits())) {
-            self.core.room.look_again();
+        match self.core.finish(members, OnLocked::Wait).await {
+            Err(StoreError::Unknown(_)) => self.core.finish(members, OnLocked::Wait).await,
+            Err(StoreError::IdTaken) => {
+                self.core.ids.forget().await;
+                Err(StoreError::Unavailable("a reserved job id was taken".into()))
+            }
+            answer => answer,
         }
-        self.core.hub.changed(members.iter().map(|member| member.fence.job));
-        Ok(answers)
     }
 }
 

@@ -128,12 +128,6 @@ impl Room {
         }
     }
 
-    /// Ready rows were stored, it is not known which: look again.
-    pub(crate) fn look_again(&self) {
-        self.lock().look_wanted = true;
-        self.wake.notify_one();
-    }
-
     /// A waiter that takes a job of this route at once, without the ready table. Only while the table is known, by a
     /// look that is not old, to hold nothing due that this waiter serves: older jobs come first.
     pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {

@@ -210,6 +210,7 @@ impl Engine {
                     core.end(earlier.id).await?;
                 }
             }
+            core.declare(&call).await?;
             let now = core.clock.now();
             let session = Session {
                 id: SessionId(clock::random_128()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::unit::unit;
 use super::{Core, Engine, Result};
-use crate::model::{CancelReason, Ended, Month, Payload, limits};
+use crate::model::{CancelReason, Ended, Month, limits};
 use crate::store::{CancelOrder, Finish, Finished, OnLocked, SweptLease, Tick};
 
 /// Lost sessions are remembered for a day, so that a worker process that comes back late is told so.
@@ -64,7 +64,8 @@ impl Core {
         self.sweep_overdue(tick).await?;
         self.tell_timeouts(tick).await?;
         self.sweep_forced(tick).await?;
-        self.sweep_expired(tick).await
+        self.sweep_expired(tick).await?;
+        self.follow_declarations().await
     }
 
     async fn sweep_lost(&self) -> Result<()> {
@@ -91,7 +92,8 @@ impl Core {
                 grace: Duration::ZERO,
                 only_waiting: true,
             };
-            self.store.cancel(&order).await?;
+            let (_, wake) = self.store.cancel(&order).await?;
+            self.heed(wake);
             self.hub.changed([job]);
         }
         Ok(())
@@ -102,20 +104,10 @@ impl Core {
         if swept.is_empty() {
             return Ok(());
         }
-        let ends: Vec<Finish> = swept
-            .iter()
-            .map(|lease| Finish {
-                fence: lease.fence,
-                ended: how(lease),
-                result: Payload::None,
-                log_sequence: 0,
-            })
-            .collect();
-        let answers = self.store.finish(&ends, OnLocked::Skip).await?;
+        let ends: Vec<Finish> = swept.iter().map(|lease| Finish::of(lease.fence, how(lease))).collect();
+        let answers = self.finish(&ends, OnLocked::Skip).await?;
         let moved = answers.iter().filter(|answer| matches!(answer, Finished::Stored(_))).count();
         tracing::info!(moved, "the reaper ended attempts");
-        self.hub.changed(swept.iter().map(|lease| lease.fence.job));
-        self.room.look_again();
         Ok(())
     }
 }

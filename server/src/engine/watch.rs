@@ -92,6 +92,7 @@ struct Watcher<'a> {
     core: Arc<Core>,
     job: JobId,
     logs: bool,
+    until_notified: bool,
     at: Position,
     shown: Option<Shown>,
     events: &'a Events,
@@ -103,7 +104,15 @@ impl<'a> Watcher<'a> {
         let job = unit(async move { finder.id_of(&key).await }).await?;
         let at = read_job_token(job, &call.resume_token)?;
         let watched = core.hub.watch(job);
-        let mut watcher = Watcher { core, job, logs: call.logs, at, shown: None, events };
+        let mut watcher = Watcher {
+            core,
+            job,
+            logs: call.logs,
+            until_notified: call.until_notified,
+            at,
+            shown: None,
+            events,
+        };
         loop {
             let changed = watched.next();
             match watcher.look().await? {
@@ -132,7 +141,8 @@ impl<'a> Watcher<'a> {
         }
         let (core, job) = (Arc::clone(&self.core), self.job);
         let view = unit(async move { core.view(job).await }).await?;
-        let settled = view.state(self.core.clock.now()).is_settled();
+        let settled =
+            view.state(self.core.clock.now()).is_settled() && (!self.until_notified || view.is_notified());
         if !settled && let Told::Gone = self.tell_state(&view).await {
             return Ok(Look::Told(Told::Gone));
         }

@@ -25,6 +25,8 @@ pub struct Filter {
     pub api: String,
     /// The queue.
     pub queue: String,
+    /// The named worker.
+    pub worker: String,
     /// The priority.
     pub priority: Option<i32>,
     /// The tag.
@@ -58,6 +60,7 @@ impl Filter {
         (self.states.is_empty() || self.states.contains(&view.state(now)))
             && self.matches_work(&spec.work)
             && is_or_empty(&self.queue, &spec.queue)
+            && is_or_empty(&self.worker, &spec.worker.name)
             && self.priority.is_none_or(|priority| priority == spec.priority)
             && is_or_empty(&self.tag, &spec.tag)
             && is_or_empty(&self.batch_id, &spec.batch_id)

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// What people see of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// Its time has not come.
     Scheduled,
@@ -127,6 +127,123 @@ pub enum RefPolicy {
     ReturnExisting,
 }
 
+/// How a parent must have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It completed.
+    #[default]
+    Success,
+    /// It completed, failed or was cancelled.
+    Finished,
+    /// It failed.
+    Failure,
+}
+
+impl Condition {
+    /// The number that is stored.
+    pub fn code(self) -> i64 {
+        match self {
+            Condition::Success => 1,
+            Condition::Finished => 2,
+            Condition::Failure => 3,
+        }
+    }
+
+    /// The condition of a stored number.
+    pub fn from_code(code: i64) -> Option<Condition> {
+        [Condition::Success, Condition::Finished, Condition::Failure]
+            .into_iter()
+            .find(|condition| condition.code() == code)
+    }
+
+    /// Does a parent that ended so let its child go on?
+    pub fn is_met_by(self, ending: Ending) -> bool {
+        match self {
+            Condition::Success => ending.is_success(),
+            Condition::Finished => true,
+            Condition::Failure => ending == Ending::Failed,
+        }
+    }
+}
+
+/// A job to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The parent.
+    pub parent: JobId,
+    /// How it must have ended.
+    pub condition: Condition,
+}
+
+/// A command that is enqueued, with the result as its request, when a job has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    /// The command.
+    pub command: String,
+    /// Arguments over those of the job.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, String>,
+}
+
+/// Who acts on a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyMode {
+    /// The server delivers the notification.
+    #[default]
+    Deliver,
+    /// Nobody here: the handler and the callback get the value.
+    Carry,
+}
+
+/// The body of a notification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyBody {
+    /// The result itself, or the error object.
+    #[default]
+    Result,
+    /// An object with id, ref id, state, result and error.
+    Envelope,
+}
+
+/// Where to notify of the outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Method, credentials and URL as they were given.
+    pub to: String,
+    /// Who acts on it.
+    #[serde(default)]
+    pub mode: ReplyMode,
+    /// The body.
+    #[serde(default)]
+    pub body: ReplyBody,
+    /// Only of a success.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_success_only: bool,
+}
+
+/// The named worker of a job: jobs of the same one run strictly one at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedWorker {
+    /// Its name; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The job said so itself; else it is what its command declares, and follows when that changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_own: bool,
+    /// Others may pass the job while it waits for a retry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relaxed: bool,
+}
+
+impl NamedWorker {
+    fn is_none(&self) -> bool {
+        *self == NamedWorker::default()
+    }
+}
+
 /// Everything that was asked for at enqueue but the request itself. Stored as JSON, defaults left out, so that
 /// versions N and N-1 read each other's rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +253,9 @@ pub struct Spec {
     /// The queue.
     #[serde(default = "default_queue", skip_serializing_if = "is_default_queue")]
     pub queue: String,
+    /// The named worker.
+    #[serde(default, skip_serializing_if = "NamedWorker::is_none")]
+    pub worker: NamedWorker,
     /// 1 to 30, higher first.
     #[serde(default = "default_priority", skip_serializing_if = "is_default_priority")]
     pub priority: i32,
@@ -157,6 +277,18 @@ pub struct Spec {
     /// When and how often it is repeated.
     #[serde(default, skip_serializing_if = "is_default_retry")]
     pub retry: RetryPolicy,
+    /// Jobs that must have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// What is enqueued when it has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Callback>,
+    /// The job and run whose callback it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_of: Option<(JobId, Run)>,
+    /// Where to notify of the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Reply>,
     /// Its handler is stopped when its worker process is in doubt about the lease.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
@@ -198,6 +330,7 @@ impl Spec {
         Self {
             work,
             queue: default_queue(),
+            worker: NamedWorker::default(),
             priority: limits::PRIORITY_DEFAULT,
             ref_id: String::new(),
             request_id: String::new(),
@@ -205,6 +338,10 @@ impl Spec {
             expire_time: None,
             timeout: limits::TIMEOUT_DEFAULT,
             retry: RetryPolicy::default(),
+            depends_on: Vec::new(),
+            callback: None,
+            callback_of: None,
+            reply: None,
             strict: false,
             tag: String::new(),
             batch_id: String::new(),
@@ -222,6 +359,30 @@ impl Spec {
     /// The route of a fresh job.
     pub fn route(&self) -> Route {
         Route { queue: self.queue.clone(), work: self.work.clone(), kind: RouteKind::Plain }
+    }
+
+    /// Its lane, if it has a named worker.
+    pub fn lane(&self) -> Option<Route> {
+        (!self.worker.name.is_empty()).then(|| Route::lane(&self.worker.name))
+    }
+
+    /// The callback that a run which ended so enqueues.
+    pub fn callback_after(&self, ending: Ending) -> Option<&Callback> {
+        self.callback.as_ref().filter(|_| ending.is_success())
+    }
+
+    /// The notification that the server sends of a run which ended so.
+    pub fn reply_after(&self, ending: Ending) -> Option<&Reply> {
+        let wanted = |reply: &&Reply| {
+            reply.mode == ReplyMode::Deliver && (ending.is_success() || !reply.on_success_only)
+        };
+        self.reply.as_ref().filter(wanted)
+    }
+
+    /// Must its handler stop by itself when its worker process is in doubt about the lease? Two of a named worker never
+    /// run at once.
+    pub fn is_strict(&self) -> bool {
+        self.strict || !self.worker.name.is_empty()
     }
 }
 
@@ -254,6 +415,8 @@ pub enum RouteKind {
     Plain,
     /// Only to a worker process that runs nothing else: these jobs crashed their worker process before.
     Quarantined,
+    /// To nobody: these jobs wait for their turn in a named worker.
+    Lane,
 }
 
 impl RouteKind {
@@ -262,6 +425,7 @@ impl RouteKind {
         match self {
             RouteKind::Plain => 0,
             RouteKind::Quarantined => 1,
+            RouteKind::Lane => 2,
         }
     }
 }
@@ -275,6 +439,13 @@ pub struct Route {
     pub work: Work,
     /// How its jobs are given out.
     pub kind: RouteKind,
+}
+
+impl Route {
+    /// The route of those who wait for their turn in a named worker. Its id is the lane's.
+    pub fn lane(worker: &str) -> Route {
+        Route { queue: String::new(), work: Work::Command(worker.into()), kind: RouteKind::Lane }
+    }
 }
 
 /// Where a job's ready row stands, or stood last.
@@ -357,6 +528,11 @@ impl Ending {
             .find(|ending| ending.code() == code % super::TAKEN)
     }
 
+    /// Did it end well?
+    pub fn is_success(self) -> bool {
+        matches!(self, Ending::Executed | Ending::Completed)
+    }
+
     /// What people see.
     pub fn state(self) -> State {
         match self {
@@ -395,13 +571,30 @@ pub struct Outcome {
     pub status: String,
     /// Log lines stored of the last epoch.
     pub log_sequence: i64,
+    /// When everything that followed had ended; none while it has not, or if nothing follows.
+    pub notify_time: Option<Time>,
+    /// The callback's job, if there is one.
+    pub callback: Option<JobId>,
+    /// Why what followed failed; empty if it did not.
+    pub callback_error: String,
+}
+
+/// What a waiting job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Its time, then a worker process.
+    Worker,
+    /// Its turn in the named worker of this lane.
+    Turn(RouteId),
+    /// Parents.
+    Parents,
 }
 
 /// Where a job stands, as stored.
 #[derive(Clone, Debug)]
 pub enum Phase {
-    /// Waiting for its time or for a worker process.
-    Ready,
+    /// Waiting.
+    Ready(Wait),
     /// Leased; the name is that of the worker process.
     Leased(Box<Lease>, String),
     /// Ended.
@@ -433,11 +626,22 @@ impl View {
     /// What people see of it at `now`.
     pub fn state(&self, now: Time) -> State {
         match &self.phase {
-            Phase::Ready if self.job.ready.ready_time > now => State::Scheduled,
-            Phase::Ready => State::Queued,
+            Phase::Ready(Wait::Turn(_) | Wait::Parents) => State::Blocked,
+            Phase::Ready(Wait::Worker) if self.job.ready.ready_time > now => State::Scheduled,
+            Phase::Ready(Wait::Worker) => State::Queued,
             Phase::Leased(..) => State::Running,
             Phase::Ended(outcome) => outcome.ending.state(),
         }
+    }
+
+    /// Has everything ended that follows the outcome?
+    pub fn is_notified(&self) -> bool {
+        let spec = &self.job.spec;
+        self.outcome().is_some_and(|outcome| {
+            let ending = outcome.ending;
+            outcome.notify_time.is_some()
+                || (spec.callback_after(ending).is_none() && spec.reply_after(ending).is_none())
+        })
     }
 
     /// The outcome, if there is one.
@@ -459,7 +663,7 @@ impl View {
     /// Orders what watchers see: (run, epoch, phase), phases ordered ready < leased < ended.
     pub fn position(&self) -> (Run, Epoch, u8) {
         let phase = match &self.phase {
-            Phase::Ready => 0,
+            Phase::Ready(_) => 0,
             Phase::Leased(..) => 1,
             Phase::Ended(outcome) if outcome.ending == Ending::Executed => 2,
             Phase::Ended(_) => 3,

@@ -24,6 +24,29 @@ impl LeaseFlags {
     pub const PROGRESS: i64 = 1;
     /// A cancel request exists.
     pub const CANCEL: i64 = 2;
+    /// Other jobs wait for its end.
+    pub const CHILDREN: i64 = 4;
+    /// It has a callback, which its success enqueues.
+    pub const CALLBACK: i64 = 8;
+    /// Something else follows its end, which its options tell: a notification, or the end of another job's callback.
+    pub const FOLLOWS: i64 = 16;
+
+    /// The facts that go back to the ready table with a job.
+    pub fn that_stay(self) -> LeaseFlags {
+        LeaseFlags(self.0 & !LeaseFlags::CANCEL)
+    }
+
+    /// The facts that a job has from the start.
+    pub fn of(spec: &super::Spec) -> LeaseFlags {
+        let mut flags = 0;
+        if spec.callback.is_some() {
+            flags |= LeaseFlags::CALLBACK;
+        }
+        if spec.reply.is_some() || spec.callback_of.is_some() {
+            flags |= LeaseFlags::FOLLOWS;
+        }
+        LeaseFlags(flags)
+    }
 
     /// Is this fact noted?
     pub fn has(self, flag: i64) -> bool {
@@ -44,6 +67,8 @@ pub struct Lease {
     pub route: RouteId,
     /// The priority it was claimed by.
     pub priority: i32,
+    /// The lane of its named worker, if it has one.
+    pub lane: Option<RouteId>,
     /// The holder.
     pub session: SessionId,
     /// The claim loop that leased it.

@@ -15,6 +15,19 @@ pub const CLAIM_BYTES_MAX: i64 = 3 << 20;
 /// Jobs in one claim answer.
 pub const CLAIM_JOBS_MAX: i32 = 1_000;
 
+/// Jobs stored together in one call, unless the configuration says otherwise.
+pub const BATCH_JOBS_DEFAULT: usize = 1_000;
+/// Most that the configuration may allow.
+pub const BATCH_JOBS_MAX: usize = 10_000;
+/// Jobs that come with an outcome.
+pub const FOLLOW_JOBS_MAX: usize = 1_000;
+/// Jobs that one job may depend on.
+pub const PARENTS_MAX: usize = 100;
+/// Jobs that may wait for one job.
+pub const CHILDREN_MAX: i64 = 10_000;
+/// A reply address, bytes.
+pub const REPLY_TO_BYTES_MAX: usize = 2_048;
+
 /// A machine's name: command, queue, named worker, target, lock.
 pub const NAME_BYTES_MAX: usize = 128;
 /// A person's text: ref id, tag, batch id, creator, user id.

@@ -22,8 +22,8 @@ pub use error::{FailureReason, JobError};
 pub use filter::{Filter, Order};
 pub use id::{Epoch, JobId, Month, RouteId, Run, ServerId, SessionId, Time, check_name, check_text, micros};
 pub use job::{
-    Ending, Job, Outcome, Payload, Phase, Priority, ReadyKey, RefPolicy, Route, RouteKind, Spec, State, Turn,
-    View, Work,
+    Callback, Condition, Dependency, Ending, Job, NamedWorker, Outcome, Payload, Phase, Priority, ReadyKey,
+    RefPolicy, Reply, ReplyBody, ReplyMode, Route, RouteKind, Spec, State, Turn, View, Wait, Work,
 };
 pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};

@@ -23,6 +23,9 @@ pub enum SessionState {
 pub struct ServedCommand {
     /// The command's name.
     pub command: String,
+    /// The named worker of its jobs, unless they name one themselves; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub worker: String,
     /// The version of the handler; free text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,

@@ -12,7 +12,7 @@ use super::convert::{self, Settings};
 use super::paging;
 use super::status::{self, not_built};
 use crate::engine::{CancelCall, CancelResult, Engine, Error, JobKey, ListCall, LogsCall, WatchCall};
-use crate::model::{CancelReason, JobId, Level, Run, View, limits};
+use crate::model::{CancelReason, JobId, Level, Phase, Run, View, Wait, limits};
 use crate::rpc::check::up_to;
 
 /// What a method answers.
@@ -35,8 +35,12 @@ impl Jobs {
         include_parent: bool,
     ) -> Result<pb::JobResult, Error> {
         let view = self.engine.job(&key, run).await?;
-        let checkpoint = self.engine.checkpoint(view.job.id).await?;
-        let mut result = convert::job_result(&view, checkpoint.as_ref(), self.engine.now());
+        let mut more =
+            convert::Read { checkpoint: self.engine.checkpoint(view.job.id).await?, ..Default::default() };
+        if matches!(view.phase, Phase::Ready(Wait::Parents)) {
+            more.waiting_for = self.engine.waiting_for(view.job.id).await?;
+        }
+        let mut result = convert::job_result(&view, &more, self.engine.now());
         if include_parent {
             result.parent = self.parent(&view).await?;
         }
@@ -165,8 +169,16 @@ impl JobService for Jobs {
         Err(not_built("JobService.EnqueueApi"))
     }
 
-    async fn enqueue_batch(&self, _: Request<pb::EnqueueBatchRequest>) -> Answer<pb::EnqueueBatchResponse> {
-        Err(not_built("JobService.EnqueueBatch"))
+    async fn enqueue_batch(
+        &self,
+        request: Request<pb::EnqueueBatchRequest>,
+    ) -> Answer<pb::EnqueueBatchResponse> {
+        let (metadata, _, given) = request.into_parts();
+        let call = convert::batch(given, &metadata, &self.settings, self.engine.now()).map_err(status::of)?;
+        let keys: Vec<String> = call.items.iter().map(|item| item.local_key.clone()).collect();
+        let stored = self.engine.enqueue_batch(call).await.map_err(status::of)?;
+        let jobs = keys.into_iter().zip(stored.jobs).map(|(key, job)| convert::enqueued_job(key, job));
+        Ok(Response::new(pb::EnqueueBatchResponse { batch_id: stored.batch_id, jobs: jobs.collect() }))
     }
 
     async fn run_command(&self, _: Request<pb::RunCommandRequest>) -> Answer<pb::RunCommandResponse> {
@@ -181,8 +193,14 @@ impl JobService for Jobs {
         Err(not_built("JobService.RequeueJobs"))
     }
 
-    async fn get_batch(&self, _: Request<pb::GetBatchRequest>) -> Answer<pb::GetBatchResponse> {
-        Err(not_built("JobService.GetBatch"))
+    async fn get_batch(&self, request: Request<pb::GetBatchRequest>) -> Answer<pb::GetBatchResponse> {
+        let batch_id = request.into_inner().batch_id;
+        let mut check = Check::new();
+        check.required_text("batch_id", &batch_id);
+        let batch_id = check.pass(batch_id).map_err(status::of)?;
+        let counts = self.engine.batch(batch_id.clone()).await.map_err(status::of)?;
+        let batch = convert::batch_message(batch_id, &counts);
+        Ok(Response::new(pb::GetBatchResponse { batch: Some(batch) }))
     }
 
     async fn list_deliveries(
@@ -217,19 +235,23 @@ fn list_call(given: pb::ListJobsRequest) -> Result<ListCall, Error> {
     check.pass(call)
 }
 
-/// While there are no callbacks and notifications, everything has been notified when the outcome is settled.
 fn watch_call(given: pb::WatchJobRequest) -> Result<WatchCall, Error> {
     use pb::watch_job_request::Target;
     let mut check = Check::new();
     check.token("resume_token", &given.resume_token);
-    let _: pb::WatchUntil = check.one_of("until", given.until);
+    let until: pb::WatchUntil = check.one_of("until", given.until);
     let (job_id, ref_id) = match given.target {
         Some(Target::JobId(id)) => (Some(id), None),
         Some(Target::RefId(ref_id)) => (None, Some(ref_id)),
         None => (None, None),
     };
     let job = convert::job_key(&mut check, job_id, ref_id);
-    check.pass(WatchCall { job, resume_token: given.resume_token, logs: given.include_logs.unwrap_or(true) })
+    check.pass(WatchCall {
+        job,
+        resume_token: given.resume_token,
+        logs: given.include_logs.unwrap_or(true),
+        until_notified: until == pb::WatchUntil::Notified,
+    })
 }
 
 fn cancel_call(given: pb::CancelJobRequest) -> Result<CancelCall, Error> {

@@ -53,13 +53,17 @@ pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &Cance
     // The layer goes around each service: around the server it would refuse every plain HTTP/1.1 request.
     macro_rules! add {
         ($service:expr) => {
+            add!($service, limits::MESSAGE_IN_BYTES_MAX);
+        };
+        ($service:expr, $bytes_in:expr) => {
             let service = $service
-                .max_decoding_message_size(limits::MESSAGE_IN_BYTES_MAX)
+                .max_decoding_message_size($bytes_in)
                 .max_encoding_message_size(limits::MESSAGE_BULK_BYTES_MAX);
             routes.add_service(GrpcWebLayer::new().layer(service));
         };
     }
-    add!(JobServiceServer::new(jobs));
+    // Batches are large.
+    add!(JobServiceServer::new(jobs), limits::MESSAGE_BULK_BYTES_MAX);
     add!(WorkerServiceServer::new(Workers { reports }));
     add!(RecurringTaskServiceServer::new(NotBuilt));
     add!(QueueServiceServer::new(NotBuilt));

@@ -105,7 +105,8 @@ impl Reader {
                 "is not the session that this stream began with: open another stream for another session";
             return Err(Error::invalid("session_id", message));
         }
-        let Taken { report, refused } = convert::report(given, &self.reports.settings);
+        let Taken { report, refused } =
+            convert::report(given, &self.reports.settings, self.reports.engine.now());
         if let Some(refused) = refused {
             self.refused.try_send(refused).map_err(|_| Error::Overloaded {
                 message: "more reports were refused than their sender reads answers".into(),

@@ -49,6 +49,7 @@ pub(crate) fn of(error: Error) -> Status {
         Error::Overloaded { retry, .. } => {
             try_again(Code::ResourceExhausted, ErrorReason::Overloaded, message, retry)
         }
+        Error::TooManyChildren(_) => plain(Code::ResourceExhausted, ErrorReason::Overloaded, message),
         Error::DiskFull => try_again(Code::ResourceExhausted, ErrorReason::DiskFull, message, RETRY_LATER),
         Error::Unavailable => {
             try_again(Code::Unavailable, ErrorReason::StoreUnavailable, message, RETRY_SOON)

@@ -148,6 +148,7 @@ fn bounds() -> Bounds {
         payload_bytes_max: limits::PAYLOAD_BYTES_MAX,
         timeout_max: limits::TIMEOUT_MAX,
         retry_limit_max: limits::RETRY_LIMIT_MAX,
+        batch_jobs_max: limits::BATCH_JOBS_MAX,
     }
 }
 
@@ -156,6 +157,7 @@ fn settings(config: &Config) -> rpc::Settings {
         payload_bytes_max: config.payload_bytes_max.unwrap_or(limits::PAYLOAD_BYTES_DEFAULT),
         timeout: config.timeout.unwrap_or(limits::TIMEOUT_DEFAULT),
         retry_limit: config.retry_limit.unwrap_or(limits::RETRY_LIMIT_DEFAULT),
+        batch_jobs_max: config.batch_jobs_max.unwrap_or(limits::BATCH_JOBS_DEFAULT),
     }
 }
 

@@ -30,6 +30,7 @@ impl Tasks {
     pub(super) fn start(engine: &Engine) -> Self {
         let tasks = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
         tasks.serve_claims(engine.clone());
+        tasks.settle(engine.clone());
         tasks.every("reaper", limits::TICK, engine, async |engine| engine.sweep().await);
         tasks.every("pulse", PULSE_INTERVAL, engine, async |engine| engine.pulse().await);
         tasks.every("cancel poll", limits::CANCEL_POLL, engine, async |engine| engine.poll_cancels().await);
@@ -56,6 +57,23 @@ impl Tasks {
                 if let Err(panic) = tokio::spawn(async move { engine.run_claims(token).await }).await {
                     tokio::time::sleep(trouble.note(&panic)).await;
                 }
+            }
+        });
+    }
+
+    /// What follows the ends of runs.
+    fn settle(&self, engine: Engine) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            let mut trouble = Trouble::new("settling", Duration::from_millis(100));
+            while !stop.is_cancelled() {
+                let (engine, token) = (engine.clone(), stop.clone());
+                let wait = match tokio::spawn(async move { engine.run_settling(token).await }).await {
+                    Ok(Ok(())) => trouble.over(),
+                    Ok(Err(error)) => trouble.note(&error),
+                    Err(panic) => trouble.note(&panic),
+                };
+                tokio::time::sleep(wait).await;
             }
         });
     }

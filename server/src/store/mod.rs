@@ -39,8 +39,9 @@ pub use open::{OpenOptions, Purpose, migrate, open};
 use async_trait::async_trait;
 
 use crate::model::{
-    Attempt, CancelMark, CancelReason, Ended, Epoch, Fence, Job, JobError, JobId, Lease, Level, LogLine,
-    Month, Order, Outcome, Payload, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View,
+    Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
+    Level, LogLine, Month, Order, Outcome, Payload, ReadyKey, Route, RouteId, Run, ServerId, Session,
+    SessionId, State, Time, View, Wait,
 };
 
 /// Why a verb did not do its work.
@@ -56,6 +57,12 @@ pub enum StoreError {
     /// The disk or the quota is full: nothing was changed.
     #[error("database is out of space: {0}")]
     Full(String),
+    /// Keys of jobs that were to be stored together are taken: nothing was changed. Each with its place among them.
+    #[error("{} of the jobs that were to be stored together exist already", .0.len())]
+    Taken(Vec<(usize, Enqueued)>),
+    /// A parent would have more children than are allowed: nothing was changed.
+    #[error("job {0} has as many children as a job may have")]
+    TooManyChildren(JobId),
     /// A reserved job id is taken already: nothing was changed, the id block must be thrown away.
     #[error("a reserved job id is taken")]
     IdTaken,
@@ -97,6 +104,77 @@ pub struct NewJob {
     pub job: Job,
     /// Leased in the same transaction, if the claim loop still takes it.
     pub handoff: Option<Handoff>,
+    /// The lane of its named worker, if it has one.
+    pub lane: Option<RouteId>,
+    /// Jobs that it must wait for, as far as they had not ended before: those that have by now count with their ending.
+    pub parents: Vec<Dependency>,
+    /// A parent that had ended otherwise than asked: the job is stored and cancelled at once.
+    pub doomed_by: Option<(JobId, Ending)>,
+}
+
+impl NewJob {
+    /// A job that waits for nobody.
+    pub fn free(job: Job) -> NewJob {
+        NewJob { job, handoff: None, lane: None, parents: Vec::new(), doomed_by: None }
+    }
+}
+
+/// What a transaction brought about for those who wait: hints, no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// Rows that claims may find.
+    pub ready: Vec<ReadyKey>,
+    /// The first time at which a job that was stored may enter its lane.
+    pub due: Option<Time>,
+    /// A run has ended that others wait for: [`Store::settle`] has work.
+    pub others_wait: bool,
+}
+
+impl Wake {
+    /// Adds what another transaction brought about.
+    pub fn add(&mut self, other: Wake) {
+        self.ready.extend(other.ready);
+        self.due = match (self.due, other.due) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.others_wait |= other.others_wait;
+    }
+}
+
+/// A named worker that a worker process declares for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// The command.
+    pub command: String,
+    /// Its named worker; empty: none.
+    pub worker: String,
+    /// The version of its handler; may be empty.
+    pub version: String,
+    /// The JSON Schema of its request; may be empty.
+    pub request_schema: String,
+}
+
+/// A command as it was declared last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandRow {
+    /// The command.
+    pub command: String,
+    /// Its named worker; empty: none.
+    pub worker: String,
+    /// When it was declared last.
+    pub declare_time: Time,
+    /// When its named worker changed last.
+    pub change_time: Time,
+}
+
+/// What came of telling those who wait for one ended run.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// For those who wait.
+    pub wake: Wake,
+    /// Jobs that changed.
+    pub changed: Vec<JobId>,
 }
 
 /// A claim that waits for a job, and the lease it would get.
@@ -130,6 +208,10 @@ pub struct ClaimTicket {
 pub enum Enqueued {
     /// Stored and ready.
     Ready,
+    /// Stored; it waits for parents, or for its turn or its time in a lane.
+    Waiting(Wait),
+    /// Stored, and cancelled at once: a parent had ended otherwise than asked.
+    Cancelled,
     /// Stored and leased to the claim that waited.
     Leased,
     /// A job of the same request id exists.
@@ -171,6 +253,8 @@ pub struct LeasedJob {
     pub checkpoint: Option<(i64, Payload)>,
     /// The error of the attempt before this one, if it left one.
     pub last_error: Option<JobError>,
+    /// The jobs that it depends on, else the one it descends from; filled in by the engine.
+    pub parents: Vec<View>,
 }
 
 /// What became of a claim.
@@ -202,6 +286,15 @@ pub struct Finish {
     pub result: Payload,
     /// The outcome is stored only if the log lines up to here are; 0 asks for none.
     pub log_sequence: i64,
+    /// Jobs that are stored with a completed attempt, its callback among them.
+    pub follow: Vec<NewJob>,
+}
+
+impl Finish {
+    /// An end without a result.
+    pub fn of(fence: Fence, ended: Ended) -> Finish {
+        Finish { fence, ended, result: Payload::None, log_sequence: 0, follow: Vec::new() }
+    }
 }
 
 /// How an attempt's end waits for rows that others hold locked.
@@ -220,6 +313,12 @@ pub enum Finished {
     Stored(State),
     /// This epoch's end was stored before: a repeat.
     Repeated(State),
+    /// It has a callback, which must come along: nothing was changed.
+    NeedsCallback,
+    /// Jobs that come with it exist already: nothing was changed.
+    Taken(Vec<(usize, Enqueued)>),
+    /// A job that comes with it would be one child too many of this parent: nothing was changed.
+    Crowded(JobId),
     /// The lease is no longer held: nothing was changed.
     LeaseLost,
     /// Log lines before the outcome are missing; this many are stored. Nothing was changed.
@@ -385,6 +484,8 @@ pub enum LabelKind {
     CreatedBy,
     /// The parent's id.
     Parent,
+    /// The named worker.
+    Worker,
     /// The ending of a run that did not complete: `failed` or `cancelled`.
     Ending,
 }
@@ -492,8 +593,10 @@ pub trait Store: Send + Sync + 'static {
     /// Every route there is.
     async fn all_routes(&self) -> Result<Vec<(RouteId, Route)>>;
 
-    /// Stores jobs, each ready or leased to a claim that waits.
-    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>>;
+    /// Stores jobs, each ready, leased to a claim that waits, or waiting for others.
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)>;
+    /// Stores jobs, all of them or none: [`StoreError::Taken`] when keys of some are taken.
+    async fn enqueue_all(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)>;
     /// After [`StoreError::Unknown`] from `enqueue`: was that transaction committed? Waits until it is decided.
     async fn was_enqueued(&self, job: &Job) -> Result<bool>;
     /// The job of a ref id, or of a request id.
@@ -528,7 +631,28 @@ pub trait Store: Send + Sync + 'static {
     async fn sessions(&self) -> Result<Vec<(Session, i64)>>;
 
     /// Ends attempts, each guarded by its fence; the job goes where [`crate::model::after_attempt`] says.
-    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>>;
+    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<(Vec<Finished>, Wake)>;
+    /// Tells one end of a run to those who wait for it, some at a time; none when nobody waits to be told.
+    async fn settle(&self) -> Result<Option<Settled>>;
+    /// Lets jobs whose time has come enter their lanes, at most `limit`.
+    async fn enter_lanes(&self, now: Time, limit: i64) -> Result<Wake>;
+    /// When the next job may enter its lane, if one waits for its time.
+    async fn next_in_lanes(&self) -> Result<Option<Time>>;
+    /// The parents that a job waits for.
+    async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>>;
+    /// Notes what a worker process declares of its commands; answers those whose named worker changed.
+    async fn declare(&self, declarations: &[Declaration]) -> Result<Vec<CommandRow>>;
+    /// Every command that was ever declared.
+    async fn commands(&self) -> Result<Vec<CommandRow>>;
+    /// Moves waiting jobs of a command that name no worker of their own to the lane of the named worker it declares, at
+    /// most `limit` ids after `after`; answers where to go on.
+    async fn follow_declaration(
+        &self,
+        command: &str,
+        worker: &str,
+        after: JobId,
+        limit: i64,
+    ) -> Result<(Option<JobId>, Wake)>;
     /// Stores log lines.
     async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>>;
     /// Stores progress, status and checkpoints.
@@ -551,12 +675,12 @@ pub trait Store: Send + Sync + 'static {
     async fn logs(&self, job: JobId, after: LogPosition, level: Level, limit: i64) -> Result<Vec<LogLine>>;
 
     /// Cancels a waiting job, or marks a running one.
-    async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer>;
+    async fn cancel(&self, order: &CancelOrder) -> Result<(CancelAnswer, Wake)>;
     /// Every cancel request that is pending.
     async fn cancel_marks(&self) -> Result<Vec<CancelMark>>;
     /// Starts a new run of a failed or cancelled job; `run` is the one to redo, none the latest. A repeat with the same
     /// request id finds the run that the first call started; empty for none.
-    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<RequeueAnswer>;
+    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<(RequeueAnswer, Wake)>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

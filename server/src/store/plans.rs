@@ -28,6 +28,11 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::LastErrors, "joined to the few rows just found by key; MariaDB reads an empty table whole"),
     (Sql::LockLoops, "SQLite sorts the few rows found by key"),
     (Sql::MonthIsLive, "once for each closed month"),
+    (Sql::CountChildren, "SQLite names the counted rows so; they are found by key, up to a limit"),
+    (Sql::DeleteEdges, "MariaDB may find the same few rows by the child, and sorts them"),
+    (Sql::LockEnded, "the first row in the order of the key, passing over those that others deal with"),
+    (Sql::LockReadyRows, "SQLite sorts the few rows found by key"),
+    (Sql::ReadCommands, "one row a command"),
     (Sql::LockReadyBetween, "only when the clock went back"),
     (Sql::WalkLiveDown, "a list of all live jobs looks at all live jobs"),
     (Sql::WalkLiveUp, "a list of all live jobs looks at all live jobs"),
@@ -121,15 +126,19 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     };
     let tables = [
         format!(
-            "job_ready SELECT seq % 5, 15, seq, seq, {month_number}, 1, 0, 0, 0, 0, 0, 0, 9, 0",
+            "job_ready SELECT seq % 5, 15, seq, seq, {month_number}, 1, 0, 0, 0, 0, 0, 0, 9, 0, seq % 3, 1, 15",
             month_number = month.0
         ),
         format!(
-            "job_lease SELECT seq, {}, 1, 1, 1, x'00', 0, seq, 1, 15, 1, 0, 0, 0, 0, 0, 9, 0, 0",
+            "job_lease SELECT seq, {}, 1, 1, 1, x'00', 0, seq, 1, 15, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0",
             month.0
         ),
         format!("job_ref SELECT {key}, seq, 9"),
-        format!("outcome_{month} SELECT seq, 1, 1, 2, 1, 0, 0, 0, x'', '', 0, NULL, 0, NULL, NULL"),
+        "lane SELECT seq, seq".to_owned(),
+        "job_edge SELECT seq, seq + 1, 1".to_owned(),
+        "job_ended SELECT seq, 1, 2, 0, 0".to_owned(),
+        "job_pending SELECT seq, 1, 1".to_owned(),
+        format!("outcome_{month} SELECT seq, 1, 1, 2, 1, 0, 0, 0, x'', '', 0, 0, NULL, 0, NULL, NULL"),
         format!("job_{month} SELECT seq, 1, 0, 0, 1, 15, 0, x'00', 0, NULL, '{{}}', NULL"),
         format!("job_attempt_{month} SELECT seq, 1, 1, 1, 3, x'', '', 0, 0, 'x'"),
         format!("job_label_{month} SELECT 1, x'31', seq"),
@@ -144,7 +153,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     unit.lent.connection.run("COMMIT".into()).await.unwrap();
     if store.engine.dialect() == Dialect::MySql {
         let analyze = format!(
-            "ANALYZE TABLE job_ready, job_lease, job_ref, outcome_{month}, job_{month}, job_label_{month}"
+            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, outcome_{month}, job_{month}, job_label_{month}"
         );
         unit.lent.connection.look_up(&analyze).await.unwrap();
     }

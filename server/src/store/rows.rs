@@ -11,7 +11,7 @@ use super::value::{Columns, Value, payload_values, to_json, values};
 use crate::model::{
     AttemptEnd, Cancelled, Ending, Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Outcome,
     Payload, ReadyKey, Route, RouteId, RouteKind, Run, ServedCommand, ServerId, Session, SessionId,
-    SessionState, TAKEN, Time, Turn, Work, micros,
+    SessionState, TAKEN, Time, Turn, Wait, Work, micros,
 };
 
 /// A lease row: the lease and what it takes back to the ready table.
@@ -42,12 +42,14 @@ impl LeaseRow {
         let (start_time, deadline) = (Time(row.int()?), Time(row.int()?));
         let flags = LeaseFlags(row.int()?);
         let log_sequence = row.int()?;
+        let lane = row.route()?;
         let lease = Lease {
             fence: Fence { job, epoch, nonce },
             month,
             run,
             route,
             priority,
+            lane,
             session,
             claim_loop,
             claim,
@@ -61,7 +63,7 @@ impl LeaseRow {
     }
 
     /// How many columns [`LeaseRow::read`] reads.
-    pub(crate) const COLUMNS: usize = 19;
+    pub(crate) const COLUMNS: usize = 20;
 
     /// The row's values.
     pub(crate) fn values(&self) -> Vec<Value> {
@@ -86,6 +88,7 @@ impl LeaseRow {
             lease.deadline,
             lease.flags.0,
             lease.log_sequence,
+            lease.lane.unwrap_or_default(),
         ]
     }
 }
@@ -101,11 +104,19 @@ pub(crate) struct ReadyRow {
     pub(crate) size: i64,
     pub(crate) expire_time: Time,
     pub(crate) flags: LeaseFlags,
+    pub(crate) lane: Option<RouteId>,
+    /// Where it is claimed once it waits for nothing else.
+    pub(crate) home: (RouteId, i32),
 }
 
+/// Where the ready rows of jobs stand that wait for parents.
+const PARENTS: RouteId = RouteId(-1);
+/// Where the ready rows of jobs of lanes stand whose time has not come.
+pub(crate) const LANES_DUE: RouteId = RouteId(-2);
+
 impl ReadyRow {
-    /// The first ready row of a run.
-    pub(crate) fn first(job: &Job, turn: Turn, expire_time: Time) -> ReadyRow {
+    /// The first ready row of a run, at home; `job.ready` is where that is.
+    pub(crate) fn first(job: &Job, turn: Turn, expire_time: Time, lane: Option<RouteId>) -> ReadyRow {
         ReadyRow {
             key: job.ready,
             month: job.month,
@@ -114,8 +125,43 @@ impl ReadyRow {
             timeout: micros(job.spec.timeout),
             size: size_of(job),
             expire_time,
-            flags: LeaseFlags::default(),
+            flags: LeaseFlags::of(&job.spec),
+            lane,
+            home: (job.ready.route, job.ready.priority),
         }
+    }
+
+    /// The row of a job that waits for parents; it keeps the time before which it may not start.
+    pub(crate) fn behind_parents(self) -> ReadyRow {
+        self.at(PARENTS, 0)
+    }
+
+    /// The row of a job of a lane that waits for its time.
+    pub(crate) fn before_its_time(self) -> ReadyRow {
+        self.at(LANES_DUE, 0)
+    }
+
+    /// The row of a job that waits for its turn in its lane, at a place.
+    pub(crate) fn in_line(self, place: Time) -> ReadyRow {
+        let lane = self.lane.unwrap_or_default();
+        let row = self.at(lane, 0);
+        ReadyRow { key: ReadyKey { ready_time: place, ..row.key }, ..row }
+    }
+
+    /// The row where claims find it, not before a time.
+    pub(crate) fn at_home(self, ready_time: Time) -> ReadyRow {
+        let (route, priority) = self.home;
+        let row = self.at(route, priority);
+        ReadyRow { key: ReadyKey { ready_time, ..row.key }, ..row }
+    }
+
+    fn at(self, route: RouteId, priority: i32) -> ReadyRow {
+        ReadyRow { key: ReadyKey { route, priority, ..self.key }, ..self }
+    }
+
+    /// Does it wait for parents?
+    pub(crate) fn waits_for_parents(&self) -> bool {
+        self.key.route == PARENTS
     }
 
     /// The row's values.
@@ -135,6 +181,9 @@ impl ReadyRow {
             self.size,
             self.expire_time,
             self.flags.0,
+            self.lane.unwrap_or_default(),
+            self.home.0,
+            self.home.1,
         ]
     }
 
@@ -150,8 +199,10 @@ impl ReadyRow {
         let (timeout, size) = (row.int()?, row.int()?);
         let expire_time = Time(row.int()?);
         let flags = LeaseFlags(row.int()?);
+        let lane = row.route()?;
+        let home = (RouteId(row.int()?), row.small()?);
         let key = ReadyKey { route, priority, ready_time, job };
-        Ok(ReadyRow { key, month, run, turn, timeout, size, expire_time, flags })
+        Ok(ReadyRow { key, month, run, turn, timeout, size, expire_time, flags, lane, home })
     }
 
     /// Key and epoch: what a guarded delete of it names.
@@ -185,17 +236,17 @@ pub(crate) fn size_of(job: &Job) -> i64 {
         .unwrap_or(i64::MAX)
 }
 
-/// The values of a job row.
-pub(crate) fn job_values(job: &Job) -> Result<Vec<Value>> {
+/// The values of a job row whose ready row stands there.
+pub(crate) fn job_values(job: &Job, ready: ReadyKey) -> Result<Vec<Value>> {
     let [kind, content_type, body] = payload_values(&job.request);
     Ok(values![
         job.id,
         job.run,
         job.run_time,
         job.create_time,
-        job.ready.route,
-        job.ready.priority,
-        job.ready.ready_time,
+        ready.route,
+        ready.priority,
+        ready.ready_time,
         job.digest.to_vec(),
         kind,
         content_type,
@@ -222,7 +273,7 @@ pub(crate) fn read_job(row: &mut Columns, month: Month) -> Try<Job> {
 }
 
 /// What an outcome keeps as JSON, so that a plain success keeps nothing.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Detail {
     /// How the last attempt ended; none: completed, or there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,13 +284,18 @@ pub(crate) struct Detail {
     pub(crate) cancelled: Option<Cancelled>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) status: String,
+    /// The callback's job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) callback: Option<JobId>,
+    /// Why the callback failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) callback_error: String,
 }
 
 impl Detail {
-    fn stored(&self) -> Result<Option<String>> {
-        let is_plain =
-            self.end.is_none() && self.error.is_none() && self.cancelled.is_none() && self.status.is_empty();
-        if is_plain { Ok(None) } else { to_json(self).map(Some) }
+    /// As JSON; nothing for a plain success.
+    pub(crate) fn stored(&self) -> Result<Option<String>> {
+        if *self == Detail::default() { Ok(None) } else { to_json(self).map(Some) }
     }
 }
 
@@ -282,6 +338,7 @@ impl OutcomeRow {
             kind,
             content_type,
             body,
+            Time(0),
             self.detail.stored()?,
         ])
     }
@@ -290,7 +347,7 @@ impl OutcomeRow {
 /// Reads the columns of an outcome in a view; none if its first is NULL.
 pub(crate) fn read_outcome(row: &mut Columns, run: Run) -> Try<Option<Outcome>> {
     if row.is_null() {
-        row.skip(13);
+        row.skip(14);
         return Ok(None);
     }
     let epoch = Epoch(row.int()?);
@@ -302,6 +359,7 @@ pub(crate) fn read_outcome(row: &mut Columns, run: Run) -> Try<Option<Outcome>> 
     let worker_process = row.text()?;
     let log_sequence = row.int()?;
     let result = row.payload()?;
+    let notify_time = row.int()?;
     let detail: Detail = row.maybe_json()?.unwrap_or_default();
     Ok(Some(Outcome {
         run,
@@ -316,7 +374,19 @@ pub(crate) fn read_outcome(row: &mut Columns, run: Run) -> Try<Option<Outcome>> 
         cancelled: detail.cancelled,
         status: detail.status,
         log_sequence,
+        notify_time: (notify_time > 0).then_some(Time(notify_time)),
+        callback: detail.callback,
+        callback_error: detail.callback_error,
     }))
+}
+
+/// What a waiting job waits for, by where its ready row stands.
+pub(crate) fn wait_of(route: RouteId, lane: Option<RouteId>) -> Wait {
+    match route {
+        PARENTS => Wait::Parents,
+        route if lane == Some(route) => Wait::Turn(route),
+        _ => Wait::Worker,
+    }
 }
 
 /// The number of a session's state.
@@ -422,5 +492,5 @@ const ROUTE_KEY_BYTES_MAX: usize = 700;
 
 /// The kind of a stored number.
 pub(crate) fn route_kind(code: i64) -> Option<RouteKind> {
-    [RouteKind::Plain, RouteKind::Quarantined].into_iter().find(|kind| kind.code() == code)
+    [RouteKind::Plain, RouteKind::Quarantined, RouteKind::Lane].into_iter().find(|kind| kind.code() == code)
 }

@@ -123,13 +123,13 @@ impl Bench {
             request,
             digest: digest([id.0.to_be_bytes().as_slice()]),
         };
-        NewJob { job, handoff: None }
+        NewJob::free(job)
     }
 
     async fn enqueue(&self, change: impl FnOnce(&mut Spec)) -> JobId {
         let new = self.job(change).await;
         let id = new.job.id;
-        assert_eq!(self.store.enqueue(&[new]).await.unwrap(), [Enqueued::Ready]);
+        assert_eq!(self.store.enqueue(&[new]).await.unwrap().0, [Enqueued::Ready]);
         id
     }
 
@@ -153,8 +153,9 @@ impl Bench {
     }
 
     async fn finish(&self, fence: Fence, ended: Ended) -> Finished {
-        let end = Finish { fence, ended, result: Payload::Json("7".into()), log_sequence: 0 };
-        self.store.finish(&[end], OnLocked::Wait).await.unwrap().remove(0)
+        let end =
+            Finish { fence, ended, result: Payload::Json("7".into()), log_sequence: 0, follow: Vec::new() };
+        self.store.finish(&[end], OnLocked::Wait).await.unwrap().0.remove(0)
     }
 
     async fn view(&self, job: JobId) -> View {
@@ -227,7 +228,7 @@ async fn a_handoff_leases_at_once_and_a_late_one_is_refused(mut bench: Bench) {
         });
         batch.push(new);
     }
-    let answers = bench.store.enqueue(&batch).await.unwrap();
+    let answers = bench.store.enqueue(&batch).await.unwrap().0;
     assert_eq!(answers, [Enqueued::Leased, Enqueued::Leased, Enqueued::Ready]);
     let leases = bench.store.leases(bench.session, Some(1)).await.unwrap();
     assert_eq!(leases.iter().map(|(_, acknowledged)| *acknowledged).collect::<Vec<_>>(), [false, false]);
@@ -283,7 +284,7 @@ async fn a_key_is_taken_once_also_within_a_batch(bench: Bench) {
         batch.push(bench.job(change).await);
     }
     let third = batch[2].job.id;
-    let answers = bench.store.enqueue(&batch).await.unwrap();
+    let answers = bench.store.enqueue(&batch).await.unwrap().0;
     use Enqueued::{Ready, SameRef, SameRequest};
     assert_eq!(answers, [Ready, SameRef(first), Ready, SameRequest(third), Ready, Ready, Ready]);
     assert_eq!(bench.store.find_ref(RefKey::Request("q1")).await.unwrap(), Some(third));
@@ -302,15 +303,15 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_marked(mut bench: Bench) {
         only_waiting: false,
     };
     let waiting = bench.enqueue(|_| {}).await;
-    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap(), CancelAnswer::Cancelled);
-    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap(), CancelAnswer::Ended(State::Cancelled));
-    assert_eq!(bench.store.cancel(&order(JobId(9_999))).await.unwrap(), CancelAnswer::NotFound);
+    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap().0, CancelAnswer::Cancelled);
+    assert_eq!(bench.store.cancel(&order(waiting)).await.unwrap().0, CancelAnswer::Ended(State::Cancelled));
+    assert_eq!(bench.store.cancel(&order(JobId(9_999))).await.unwrap().0, CancelAnswer::NotFound);
     assert!(bench.store.attempts(waiting).await.unwrap().is_empty());
     let running = bench.enqueue(|_| {}).await;
     let lease = bench.claim(1).await.remove(0).lease;
-    let answer = bench.store.cancel(&order(running)).await.unwrap();
+    let answer = bench.store.cancel(&order(running)).await.unwrap().0;
     let CancelAnswer::Requested(mark) = answer.clone() else { panic!("{answer:?}") };
-    assert_eq!(bench.store.cancel(&order(running)).await.unwrap(), answer);
+    assert_eq!(bench.store.cancel(&order(running)).await.unwrap().0, answer);
     assert_eq!(bench.store.cancel_marks().await.unwrap(), [mark]);
     assert_eq!(bench.view(running).await.cancel.as_deref(), Some("enough"));
     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -325,20 +326,20 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_marked(mut bench: Bench) {
 
 async fn a_failed_job_is_requeued_once_for_each_run(mut bench: Bench) {
     let job = bench.enqueue(|spec| spec.retry.retry_limit = 0).await;
-    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Queued));
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap().0, RequeueAnswer::Refused(State::Queued));
     let lease = bench.claim(1).await.remove(0).lease;
-    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Running));
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap().0, RequeueAnswer::Refused(State::Running));
     bench.finish(lease.fence, failed(None)).await;
-    assert_eq!(bench.store.requeue(job, Some(Run(2)), "").await.unwrap(), RequeueAnswer::NoSuchRun(Run(2)));
-    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap(), RequeueAnswer::Requeued(Run(2)));
-    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
-    assert_eq!(bench.store.requeue(job, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(2)), "").await.unwrap().0, RequeueAnswer::NoSuchRun(Run(2)));
+    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap().0, RequeueAnswer::Requeued(Run(2)));
+    assert_eq!(bench.store.requeue(job, None, "once").await.unwrap().0, RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.requeue(job, Some(Run(1)), "").await.unwrap().0, RequeueAnswer::Repeated(Run(2)));
     let again = bench.claim(1).await.remove(0).lease;
     assert!(again.fence.epoch > lease.fence.epoch && again.run == Run(2) && again.turn.attempt == 1);
     assert_eq!(bench.finish(lease.fence, Ended::Completed).await, Finished::Repeated(State::Failed));
     assert_eq!(bench.finish(again.fence, Ended::Completed).await, Finished::Stored(State::Completed));
-    assert_eq!(bench.store.requeue(job, None, "").await.unwrap(), RequeueAnswer::Refused(State::Completed));
-    assert_eq!(bench.store.requeue(JobId(9_999), None, "").await.unwrap(), RequeueAnswer::NotFound);
+    assert_eq!(bench.store.requeue(job, None, "").await.unwrap().0, RequeueAnswer::Refused(State::Completed));
+    assert_eq!(bench.store.requeue(JobId(9_999), None, "").await.unwrap().0, RequeueAnswer::NotFound);
     assert_eq!(bench.store.attempts(job).await.unwrap().len(), 2);
 }
 
@@ -373,12 +374,13 @@ async fn log_lines_are_stored_without_gap_or_repeat(mut bench: Bench) {
         ended: Ended::Completed,
         result: Payload::None,
         log_sequence,
+        follow: Vec::new(),
     };
-    assert_eq!(store.finish(&[end(6)], OnLocked::Wait).await.unwrap(), [Finished::LogGap(5)]);
+    assert_eq!(store.finish(&[end(6)], OnLocked::Wait).await.unwrap().0, [Finished::LogGap(5)]);
     let ends = [end(5), end(5)];
     let stored = Finished::Stored(State::Completed);
     assert_eq!(
-        store.finish(&ends, OnLocked::Wait).await.unwrap(),
+        store.finish(&ends, OnLocked::Wait).await.unwrap().0,
         [stored, Finished::Repeated(State::Completed)]
     );
 }
@@ -404,13 +406,8 @@ async fn a_lost_session_gives_its_jobs_back(mut bench: Bench) {
         swept.iter().map(|one| (one.fence, one.acknowledged)).collect::<Vec<_>>(),
         [(lease.fence, true)]
     );
-    let crash = |fence| Finish {
-        fence,
-        ended: Ended::Crashed { acknowledged: true },
-        result: Payload::None,
-        log_sequence: 0,
-    };
-    let ends = bench.store.finish(&[crash(lease.fence)], OnLocked::Skip).await.unwrap();
+    let crash = |fence| Finish::of(fence, Ended::Crashed { acknowledged: true });
+    let ends = bench.store.finish(&[crash(lease.fence)], OnLocked::Skip).await.unwrap().0;
     assert_eq!(ends, [Finished::Stored(State::Queued)]);
     let beat = Beat { session: bench.session, beat: 9, server: ServerId(7) };
     assert_eq!(bench.store.beat(&[beat]).await.unwrap(), [BeatAnswer::Lost]);
@@ -420,11 +417,11 @@ async fn a_lost_session_gives_its_jobs_back(mut bench: Bench) {
     bench.sequence = 0;
     let second = bench.claim(1).await.remove(0).lease;
     assert_eq!((second.turn.attempt, second.turn.crashes), (1, 1));
-    let ends = bench.store.finish(&[crash(second.fence)], OnLocked::Skip).await.unwrap();
+    let ends = bench.store.finish(&[crash(second.fence)], OnLocked::Skip).await.unwrap().0;
     assert_eq!(ends, [Finished::Stored(State::Queued)]);
     let third = bench.claim(1).await.remove(0);
     assert_ne!(third.lease.route, lease.route, "after two crashes it is quarantined");
-    let ends = bench.store.finish(&[crash(third.lease.fence)], OnLocked::Skip).await.unwrap();
+    let ends = bench.store.finish(&[crash(third.lease.fence)], OnLocked::Skip).await.unwrap().0;
     assert_eq!(ends, [Finished::Stored(State::Failed)]);
     let numbers: Vec<_> =
         bench.store.attempts(job).await.unwrap().iter().map(|a| (a.attempt, a.end)).collect();
@@ -454,8 +451,8 @@ async fn an_expired_job_is_found_and_cancelled(mut bench: Bench) {
         grace: Duration::ZERO,
         only_waiting: true,
     };
-    assert_eq!(bench.store.cancel(&order(job)).await.unwrap(), CancelAnswer::Cancelled);
-    assert_eq!(bench.store.cancel(&order(leased)).await.unwrap(), CancelAnswer::Running);
+    assert_eq!(bench.store.cancel(&order(job)).await.unwrap().0, CancelAnswer::Cancelled);
+    assert_eq!(bench.store.cancel(&order(leased)).await.unwrap().0, CancelAnswer::Running);
     assert!(bench.store.expired(now, 10).await.unwrap().is_empty());
     assert_eq!(bench.finish(lease.lease.fence, Ended::Released).await, Finished::Stored(State::Queued));
     assert_eq!(bench.store.expired(now, 10).await.unwrap(), [leased], "a released job expires still");
@@ -472,11 +469,11 @@ async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
         new.job.spec.request_id = format!("r{id}");
         batch.push(new);
     }
-    let answers = bench.store.enqueue(&batch).await.unwrap();
+    let answers = bench.store.enqueue(&batch).await.unwrap().0;
     assert!(answers.iter().all(|answer| *answer == Enqueued::Ready));
     let mut again = batch.clone();
     again.iter_mut().for_each(|new| new.job.id.0 += 5_000);
-    let answers = bench.store.enqueue(&again).await.unwrap();
+    let answers = bench.store.enqueue(&again).await.unwrap().0;
     let same = batch.iter().map(|new| Enqueued::SameRequest(new.job.id));
     assert!(answers.into_iter().eq(same));
     let leased = bench.claim(1_000).await;
@@ -486,9 +483,10 @@ async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
         ended: if leased.job.id.0 % 10 == 0 { failed(None) } else { Ended::Completed },
         result: Payload::Json(vec![b'1'; 1_000].into()),
         log_sequence: 0,
+        follow: Vec::new(),
     };
     let ends: Vec<Finish> = leased.iter().map(end).collect();
-    let finished = bench.store.finish(&ends, OnLocked::Wait).await.unwrap();
+    let finished = bench.store.finish(&ends, OnLocked::Wait).await.unwrap().0;
     let completed = finished.iter().filter(|one| **one == Finished::Stored(State::Completed)).count();
     let scheduled = finished.iter().filter(|one| **one == Finished::Stored(State::Scheduled)).count();
     assert_eq!((completed, scheduled), (900, 100));
@@ -520,7 +518,7 @@ async fn requests_are_forgotten_when_they_are_old(bench: Bench) {
     let mut old = bench.job(|spec| spec.request_id = "old".into()).await;
     old.job.create_time = old.job.create_time.minus(limits::REQUEST_ID_LIFE + Duration::from_secs(1));
     let new = bench.job(|spec| (spec.request_id, spec.ref_id) = ("new".into(), "q".into())).await;
-    bench.store.enqueue(&[old, new]).await.unwrap();
+    bench.store.enqueue(&[old, new]).await.unwrap().0;
     let mut after = None;
     let mut stretches = 0;
     loop {
@@ -633,7 +631,7 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
     for _ in 0..60 {
         jobs.push(bench.job(|_| {}).await);
     }
-    bench.store.enqueue(&jobs).await.unwrap();
+    bench.store.enqueue(&jobs).await.unwrap().0;
     let mut racers = tokio::task::JoinSet::new();
     for claim_loop in 0..8 {
         let (store, session) = (Arc::clone(&bench.store), bench.session);
@@ -648,14 +646,9 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
                 let claimed = store.claim(&[Claimer { ticket, max_jobs: 3, groups }], now).await.unwrap();
                 let Claimed::Jobs(jobs) = &claimed[0] else { panic!("refused") };
                 for job in jobs {
-                    let end = Finish {
-                        fence: job.lease.fence,
-                        ended: Ended::Completed,
-                        result: Payload::None,
-                        log_sequence: 0,
-                    };
+                    let end = Finish::of(job.lease.fence, Ended::Completed);
                     assert_eq!(
-                        store.finish(&[end], OnLocked::Wait).await.unwrap(),
+                        store.finish(&[end], OnLocked::Wait).await.unwrap().0,
                         [Finished::Stored(State::Completed)]
                     );
                     mine.push(job.job.id);
@@ -779,9 +772,15 @@ async fn a_closed_month_moves_to_its_file_and_stays_readable() {
         grace: Duration::ZERO,
         only_waiting: false,
     };
-    assert_eq!(bench.store.cancel(&order).await.unwrap(), CancelAnswer::Ended(State::Completed));
-    assert_eq!(bench.store.requeue(broken, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Requeued(Run(2)));
-    assert_eq!(bench.store.requeue(broken, Some(Run(1)), "").await.unwrap(), RequeueAnswer::Repeated(Run(2)));
+    assert_eq!(bench.store.cancel(&order).await.unwrap().0, CancelAnswer::Ended(State::Completed));
+    assert_eq!(
+        bench.store.requeue(broken, Some(Run(1)), "").await.unwrap().0,
+        RequeueAnswer::Requeued(Run(2))
+    );
+    assert_eq!(
+        bench.store.requeue(broken, Some(Run(1)), "").await.unwrap().0,
+        RequeueAnswer::Repeated(Run(2))
+    );
     assert!(!bench.store.keep_months().await.unwrap(), "a month with a live job stays");
     let leased = bench.claim(9).await;
     assert_eq!(leased.iter().map(|one| one.job.id).collect::<Vec<_>>(), [fresh, broken]);

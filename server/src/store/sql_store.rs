@@ -9,9 +9,10 @@ use super::caches::{Months, Routes, SessionNames};
 use super::sqlite::FileLock;
 use super::unit::Engine;
 use super::{
-    Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, Enqueued,
-    Fate, Finish, Finished, IdBlock, LeasedJob, LogAppend, LogPosition, LoopState, MonthRange, NewJob,
-    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Store, SweptLease, Tick, Walk, Written,
+    Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
+    Declaration, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LogAppend, LogPosition, LoopState,
+    MonthRange, NewJob, OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store,
+    SweptLease, Tick, Wake, Walk, Written,
 };
 use crate::model::{
     Attempt, CancelMark, Fence, Job, JobId, Lease, Level, LogLine, Month, Outcome, Payload, Route, RouteId,
@@ -89,8 +90,12 @@ impl Store for SqlStore {
         SqlStore::all_routes(self).await
     }
 
-    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)> {
         SqlStore::enqueue(self, jobs).await
+    }
+
+    async fn enqueue_all(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)> {
+        SqlStore::enqueue_all(self, jobs).await
     }
 
     async fn was_enqueued(&self, job: &Job) -> Result<bool> {
@@ -153,8 +158,42 @@ impl Store for SqlStore {
         SqlStore::sessions(self).await
     }
 
-    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>> {
+    async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<(Vec<Finished>, Wake)> {
         SqlStore::finish(self, ends, on_locked).await
+    }
+
+    async fn settle(&self) -> Result<Option<Settled>> {
+        SqlStore::settle(self).await
+    }
+
+    async fn enter_lanes(&self, now: Time, limit: i64) -> Result<Wake> {
+        SqlStore::enter_lanes(self, now, limit).await
+    }
+
+    async fn next_in_lanes(&self) -> Result<Option<Time>> {
+        SqlStore::next_in_lanes(self).await
+    }
+
+    async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>> {
+        SqlStore::waiting_for(self, job).await
+    }
+
+    async fn declare(&self, declarations: &[Declaration]) -> Result<Vec<CommandRow>> {
+        SqlStore::declare(self, declarations).await
+    }
+
+    async fn commands(&self) -> Result<Vec<CommandRow>> {
+        SqlStore::commands(self).await
+    }
+
+    async fn follow_declaration(
+        &self,
+        command: &str,
+        worker: &str,
+        after: JobId,
+        limit: i64,
+    ) -> Result<(Option<JobId>, Wake)> {
+        SqlStore::follow_declaration(self, command, worker, after, limit).await
     }
 
     async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>> {
@@ -193,7 +232,7 @@ impl Store for SqlStore {
         SqlStore::logs(self, job, after, level, limit).await
     }
 
-    async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer> {
+    async fn cancel(&self, order: &CancelOrder) -> Result<(CancelAnswer, Wake)> {
         SqlStore::cancel(self, order).await
     }
 
@@ -201,7 +240,7 @@ impl Store for SqlStore {
         SqlStore::cancel_marks(self).await
     }
 
-    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<RequeueAnswer> {
+    async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<(RequeueAnswer, Wake)> {
         SqlStore::requeue(self, job, run, request_id).await
     }
 

@@ -131,6 +131,12 @@ impl Columns {
         }
     }
 
+    /// A route, or the zero that stands for none.
+    pub(crate) fn route(&mut self) -> Try<Option<RouteId>> {
+        let id = RouteId(self.int()?);
+        Ok((id != RouteId::default()).then_some(id))
+    }
+
     /// A floating-point number or NULL.
     pub(crate) fn maybe_real(&mut self) -> Try<Option<f64>> {
         match self.next() {

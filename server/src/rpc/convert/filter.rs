@@ -15,6 +15,7 @@ pub(crate) fn filter(check: &mut Check, given: Option<pb::JobFilter>) -> Filter 
         api: given.api,
         queue: given.queue,
         priority: given.priority.map(|is| check.number("priority", is, 1..=limits::PRIORITY_MAX)),
+        worker: given.worker,
         tag: given.tag,
         batch_id: given.batch_id,
         parent_id: check.optional_job_id("parent_id", given.parent_id),
@@ -57,11 +58,10 @@ fn check_texts(check: &mut Check, given: &pb::JobFilter) {
     ] {
         check.text(field, text);
     }
+    check.optional_name("worker", &given.worker);
     check.chars("text", &given.text, limits::TEXT_CHARS_MAX);
     check.count("args", given.args.len(), limits::FILTER_ARGS_MAX);
-    for (field, text) in
-        [("worker", &given.worker), ("reply_to", &given.reply_to), ("recurring_task", &given.recurring_task)]
-    {
+    for (field, text) in [("reply_to", &given.reply_to), ("recurring_task", &given.recurring_task)] {
         if !text.is_empty() {
             check.not_built(field);
         }

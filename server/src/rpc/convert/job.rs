@@ -8,15 +8,27 @@ use tonic::metadata::MetadataMap;
 use super::options::{Options, options, options_message};
 use super::payload::{payload, payload_message};
 use super::{Settings, cancel_reason, job_error, state, timestamp};
-use crate::engine::{EnqueueCall, JobKey, Result, WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat};
+use crate::engine::{
+    BatchCall, BatchCounts, BatchItem, EnqueueAnswer, EnqueueCall, JobKey, ParentCall, ParentKey, Result,
+    WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat,
+};
 use crate::model::{
     Attempt, AttemptEnd, CancelReason, Ending, JobError, JobId, Level, LogLine, Outcome, Payload, Phase,
-    SessionId, Time, View, Work, limits,
+    SessionId, State, Time, View, Wait, Work, limits,
 };
 use crate::rpc::check::{Check, wire};
 
 /// A parent's request and result travel with it up to this size; beyond it they are read by GetJob, bytes.
 const PARENT_BYTES_MAX: usize = 256 << 10;
+
+/// What is read of a job beside its view.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    /// The checkpoint of the present run.
+    pub(crate) checkpoint: Option<Payload>,
+    /// Parents that it still waits for.
+    pub(crate) waiting_for: Vec<JobId>,
+}
 
 /// Reads EnqueueCommand. The trace context is that of the call's metadata unless the options set one.
 pub(crate) fn enqueue(
@@ -33,10 +45,131 @@ pub(crate) fn enqueue(
     let mut asked = given.options.unwrap_or_default();
     take_trace(&mut asked, metadata);
     let work = Work::Command(given.command);
-    let Options { mut spec, ref_policy, delay } =
+    let Options { mut spec, ref_policy, delay, parents } =
         check.within("options", |check| options(check, work, asked, settings, now));
+    refuse_local_keys(&mut check, &parents);
     spec.request_id = given.request_id;
-    check.pass(EnqueueCall { spec, request, ref_policy, delay })
+    check.pass(EnqueueCall { spec, request, ref_policy, delay, parents })
+}
+
+/// A job that is stored alone has no items beside it.
+fn refuse_local_keys(check: &mut Check, parents: &[ParentCall]) {
+    for (at, _) in parents.iter().enumerate().filter(|(_, parent)| matches!(parent.key, ParentKey::Local(_)))
+    {
+        let field = format!("options.depends_on[{at}].local_key");
+        check.refuse(
+            field,
+            "names an item of the same call, and this call has one job only: use EnqueueBatch",
+        );
+    }
+}
+
+/// Reads EnqueueBatch.
+pub(crate) fn batch(
+    given: pb::EnqueueBatchRequest,
+    metadata: &MetadataMap,
+    settings: &Settings,
+    now: Time,
+) -> Result<BatchCall> {
+    let mut check = Check::new();
+    if given.items.is_empty() {
+        check.refuse("items", "is empty: give at least one job");
+    }
+    check.count("items", given.items.len(), settings.batch_jobs_max);
+    check.text("batch_id", &given.batch_id);
+    check.chars("request_id", &given.request_id, limits::REQUEST_ID_CHARS_MAX);
+    check.text("request_id", &given.request_id);
+    let mut items = Vec::new();
+    if given.items.len() <= settings.batch_jobs_max {
+        items = enqueue_items(&mut check, "items", given.items, Some(metadata), settings, now);
+    }
+    check.pass(BatchCall { items, batch_id: given.batch_id, request_id: given.request_id })
+}
+
+/// Reads jobs that are stored together.
+pub(crate) fn enqueue_items(
+    check: &mut Check,
+    field: &str,
+    given: Vec<pb::EnqueueItem>,
+    metadata: Option<&MetadataMap>,
+    settings: &Settings,
+    now: Time,
+) -> Vec<BatchItem> {
+    let mut items = Vec::with_capacity(given.len());
+    for (at, item) in given.into_iter().enumerate() {
+        let path = format!("{field}[{at}]");
+        let read = check.within(&path, |check| enqueue_item(check, item, metadata, settings, now));
+        items.extend(read.map(|(local_key, call)| BatchItem { local_key, call, field: path }));
+    }
+    items
+}
+
+fn enqueue_item(
+    check: &mut Check,
+    given: pb::EnqueueItem,
+    metadata: Option<&MetadataMap>,
+    settings: &Settings,
+    now: Time,
+) -> Option<(String, EnqueueCall)> {
+    use pb::enqueue_item::Work as Item;
+    check.text("local_key", &given.local_key);
+    let (part, work, request, options_given) = match given.work {
+        Some(Item::Command(item)) => {
+            check.within("command", |check| check.name("command", &item.command));
+            ("command", Work::Command(item.command), item.request, item.options)
+        }
+        Some(Item::Api(_)) => {
+            check.not_built("api");
+            return None;
+        }
+        None => {
+            check.refuse("work", "is not set: give `command` or `api`");
+            return None;
+        }
+    };
+    check.within(part, |check| {
+        let request = check.within("request", |check| payload(check, request, settings.payload_bytes_max));
+        let mut asked = options_given.unwrap_or_default();
+        if let Some(metadata) = metadata {
+            take_trace(&mut asked, metadata);
+        }
+        let Options { spec, ref_policy, delay, parents } =
+            check.within("options", |check| options(check, work, asked, settings, now));
+        Some((given.local_key, EnqueueCall { spec, request, ref_policy, delay, parents }))
+    })
+}
+
+/// One job that was stored.
+pub(crate) fn enqueued_job(local_key: String, answer: EnqueueAnswer) -> pb::EnqueuedJob {
+    pb::EnqueuedJob {
+        local_key,
+        job_id: answer.job.0,
+        ref_id: answer.ref_id,
+        created: answer.created,
+        state: state(answer.state).into(),
+    }
+}
+
+/// A batch, counted.
+pub(crate) fn batch_message(batch_id: String, counts: &BatchCounts) -> pb::Batch {
+    let of = |state| counts.states.get(&state).copied().unwrap_or_default();
+    let counted = pb::JobCounts {
+        scheduled: of(State::Scheduled),
+        blocked: of(State::Blocked),
+        queued: of(State::Queued),
+        running: of(State::Running),
+        executed: of(State::Executed),
+        completed: of(State::Completed),
+        failed: of(State::Failed),
+        cancelled: of(State::Cancelled),
+        total: counts.states.values().sum(),
+    };
+    pb::Batch {
+        batch_id,
+        counts: Some(counted),
+        create_time: counts.create_time.map(timestamp),
+        finish_time: counts.finish_time.map(timestamp),
+    }
 }
 
 fn take_trace(options: &mut pb::JobOptions, metadata: &MetadataMap) {
@@ -81,6 +214,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         state: state(view.state(now)).into(),
         work: Some(work(&spec.work)),
         queue: spec.queue.clone(),
+        worker: spec.worker.name.clone(),
         priority: spec.priority,
         tag: spec.tag.clone(),
         batch_id: spec.batch_id.clone(),
@@ -94,7 +228,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         progress: view.progress,
         status: if status.is_empty() { view.status.clone() } else { status.clone() },
         create_time: Some(timestamp(view.job.create_time)),
-        ready_time: Some(timestamp(view.job.ready.ready_time)),
+        ready_time: Some(timestamp(ready_time(view))),
         start_time: lease
             .map(|lease| lease.start_time)
             .or(ended.and_then(|ended| ended.start_time))
@@ -105,22 +239,36 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         cancel_reason: cancel.as_ref().map_or(0, |(reason, _)| cancel_reason(*reason).into()),
         cancel_message: cancel.map(|(_, text)| text.to_owned()).unwrap_or_default(),
         worker_process: worker_of(&view.phase).to_owned(),
+        notify_time: ended.and_then(|outcome| outcome.notify_time).map(timestamp),
+        callback_job_id: ended.and_then(|outcome| outcome.callback).map_or(0, |JobId(id)| id),
+        callback_error: ended.map(|outcome| outcome.callback_error.clone()).unwrap_or_default(),
         ..pb::JobSummary::default()
     }
 }
 
+/// From when it may start, or could. In a lane it has a place instead of a time.
+fn ready_time(view: &View) -> Time {
+    match view.phase {
+        Phase::Ready(Wait::Turn(_)) => {
+            view.job.spec.run_after.unwrap_or(view.job.run_time).max(view.job.run_time)
+        }
+        _ => view.job.ready.ready_time,
+    }
+}
+
 /// A job with its full record.
-pub(crate) fn job_result(view: &View, checkpoint: Option<&Payload>, now: Time) -> pb::JobResult {
+pub(crate) fn job_result(view: &View, more: &Read, now: Time) -> pb::JobResult {
+    let Read { checkpoint, waiting_for } = more;
     let request = payload_message(&view.job.request);
     let options = Some(options_message(&view.job.spec));
-    let checkpoint = checkpoint.and_then(payload_message);
+    let checkpoint = checkpoint.as_ref().and_then(payload_message);
     let record = match view.outcome() {
         None => pb::job_result::Record::Queued(pb::QueuedJob {
             request,
             options,
             checkpoint,
+            waiting_for: waiting_for.iter().map(|parent| parent.0).collect(),
             cancel_deadline_time: view.cancel_deadline.map(timestamp),
-            ..Default::default()
         }),
         Some(outcome) => match outcome.ending {
             Ending::Executed | Ending::Completed => {
@@ -185,7 +333,7 @@ fn cancellation(view: &View) -> Option<(CancelReason, &str)> {
 
 fn worker_of(phase: &Phase) -> &str {
     match phase {
-        Phase::Ready => "",
+        Phase::Ready(_) => "",
         Phase::Leased(_, name) => name,
         Phase::Ended(outcome) => &outcome.worker_process,
     }
@@ -282,7 +430,7 @@ pub(crate) fn watch_event(event: WatchEvent) -> pb::WatchJobResponse {
     use pb::watch_job_response::Event;
     let now = event.now;
     let what = match event.what {
-        WatchWhat::Snapshot(view) => Event::Snapshot(job_result(&view, None, now)),
+        WatchWhat::Snapshot(view) => Event::Snapshot(job_result(&view, &Read::default(), now)),
         WatchWhat::State(view) => Event::State(job_summary(&view, now)),
         WatchWhat::Progress(view) => Event::Progress(progress(&view, now)),
         WatchWhat::Logs(lines) => Event::Logs(pb::LogEvent { lines: lines.iter().map(log_line).collect() }),

@@ -13,8 +13,8 @@ use haulier_proto::v1 as pb;
 
 pub(crate) use filter::{filter, list_order};
 pub(crate) use job::{
-    attempt, enqueue, job_key, job_result, job_summary, log_level, log_line, parent_result, watch_event,
-    watch_many_event,
+    Read, attempt, batch, batch_message, enqueue, enqueued_job, job_key, job_result, job_summary, log_level,
+    log_line, parent_result, watch_event, watch_many_event,
 };
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
@@ -30,6 +30,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Retry limit of a job that sets none.
     pub retry_limit: i32,
+    /// Jobs of one batch at most.
+    pub batch_jobs_max: usize,
 }
 
 /// The contract's state.

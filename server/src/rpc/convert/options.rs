@@ -5,7 +5,11 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 
 use super::{Settings, duration, timestamp};
-use crate::model::{Backoff, JobId, Priority, RefPolicy, RetryPolicy, Spec, Time, Work, limits};
+use crate::engine::{ParentCall, ParentKey};
+use crate::model::{
+    Backoff, Callback, Condition, Dependency, JobId, NamedWorker, Priority, RefPolicy, RetryPolicy, Spec,
+    Time, Work, limits,
+};
 use crate::rpc::check::{Check, up_to, wire};
 
 /// Options as the engine takes them.
@@ -16,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) ref_policy: RefPolicy,
     /// Not before this long after it was stored.
     pub(crate) delay: Option<Duration>,
+    /// Jobs to wait for, as they were named.
+    pub(crate) parents: Vec<ParentCall>,
 }
 
 /// Reads the options of a job that does `work`; the field is the path that `check` is at.
@@ -28,6 +34,12 @@ pub(crate) fn options(
 ) -> Options {
     refuse_what_is_not_built(check, &given);
     check_texts(check, &given);
+    let worker = named_worker(check, &given);
+    let parents = parents(check, &given.depends_on);
+    let callback = given
+        .callback
+        .clone()
+        .map(|callback| check.within("callback", |check| read_callback(check, callback)));
     let start = start(check, &given, now);
     let ref_policy = match check.one_of("ref_id_policy", given.ref_id_policy) {
         pb::RefIdPolicy::ReturnExisting => RefPolicy::ReturnExisting,
@@ -37,6 +49,8 @@ pub(crate) fn options(
     let timeout = check.duration("timeout", given.timeout, up_to(limits::TIMEOUT_MAX));
     let retry = check.within("retry_policy", |check| retry_policy(check, given.retry_policy, settings));
     let spec = Spec {
+        worker,
+        callback,
         queue: if given.queue.is_empty() { limits::QUEUE_DEFAULT.into() } else { given.queue },
         priority,
         ref_id: given.ref_id,
@@ -56,7 +70,7 @@ pub(crate) fn options(
         tracestate: given.tracestate,
         ..Spec::new(work)
     };
-    Options { spec, ref_policy, delay: start.delay }
+    Options { spec, ref_policy, delay: start.delay, parents }
 }
 
 /// Options given back, their defaults filled in.
@@ -64,6 +78,13 @@ pub(crate) fn options_message(spec: &Spec) -> pb::JobOptions {
     pb::JobOptions {
         ref_id: spec.ref_id.clone(),
         queue: spec.queue.clone(),
+        worker: (spec.worker.is_own || !spec.worker.name.is_empty()).then(|| spec.worker.name.clone()),
+        worker_order: worker_order(spec).into(),
+        depends_on: spec.depends_on.iter().map(dependency).collect(),
+        callback: spec.callback.as_ref().map(|callback| pb::Callback {
+            command: callback.command.clone(),
+            args: callback.args.clone().into_iter().collect(),
+        }),
         priority: Some(spec.priority),
         run_after: spec.run_after.map(timestamp),
         expire_time: spec.expire_time.map(timestamp),
@@ -84,17 +105,9 @@ pub(crate) fn options_message(spec: &Spec) -> pb::JobOptions {
 }
 
 fn refuse_what_is_not_built(check: &mut Check, given: &pb::JobOptions) {
-    if let Some(worker) = given.worker.as_deref().filter(|worker| !worker.is_empty()) {
-        check.name("worker", worker);
-        check.not_built("worker");
-    }
-    let order: pb::WorkerOrder = check.one_of("worker_order", given.worker_order);
     let mode: pb::ReplyMode = check.one_of("reply_mode", given.reply_mode);
     let body: pb::ReplyBody = check.one_of("reply_body", given.reply_body);
     let set = [
-        ("worker_order", order != pb::WorkerOrder::Unspecified),
-        ("depends_on", !given.depends_on.is_empty()),
-        ("callback", given.callback.is_some()),
         ("reply_to", !given.reply_to.is_empty()),
         ("reply_mode", mode != pb::ReplyMode::Unspecified),
         ("reply_body", body != pb::ReplyBody::Unspecified),
@@ -103,6 +116,76 @@ fn refuse_what_is_not_built(check: &mut Check, given: &pb::JobOptions) {
     for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
         check.not_built(field);
     }
+}
+
+/// An empty name says that the job has no named worker, whatever its command declares.
+fn named_worker(check: &mut Check, given: &pb::JobOptions) -> NamedWorker {
+    let order: pb::WorkerOrder = check.one_of("worker_order", given.worker_order);
+    let name = given.worker.clone().unwrap_or_default();
+    check.optional_name("worker", &name);
+    NamedWorker { name, is_own: given.worker.is_some(), relaxed: order == pb::WorkerOrder::Relaxed }
+}
+
+fn worker_order(spec: &Spec) -> pb::WorkerOrder {
+    match (spec.worker.name.is_empty(), spec.worker.relaxed) {
+        (true, false) => pb::WorkerOrder::Unspecified,
+        (_, true) => pb::WorkerOrder::Relaxed,
+        (false, false) => pb::WorkerOrder::Strict,
+    }
+}
+
+fn parents(check: &mut Check, given: &[pb::Dependency]) -> Vec<ParentCall> {
+    check.count("depends_on", given.len(), limits::PARENTS_MAX);
+    let mut parents: Vec<ParentCall> = Vec::with_capacity(given.len());
+    for (at, dependency) in given.iter().enumerate() {
+        let parent = check.within(format_args!("depends_on[{at}]"), |check| read_parent(check, dependency));
+        let Some(parent) = parent else { continue };
+        if parents.iter().any(|other| other.key == parent.key) {
+            check.refuse(format_args!("depends_on[{at}]"), "names a parent twice: name each once");
+        }
+        parents.push(parent);
+    }
+    parents
+}
+
+fn read_parent(check: &mut Check, given: &pb::Dependency) -> Option<ParentCall> {
+    use pb::dependency::Parent;
+    let condition = match check.one_of("condition", given.condition) {
+        pb::DependencyCondition::Unspecified | pb::DependencyCondition::Success => Condition::Success,
+        pb::DependencyCondition::Finished => Condition::Finished,
+        pb::DependencyCondition::Failure => Condition::Failure,
+    };
+    let key = match &given.parent {
+        Some(Parent::JobId(id)) => ParentKey::Id(check.job_id("job_id", *id)),
+        Some(Parent::RefId(id)) => {
+            check.required_text("ref_id", id);
+            ParentKey::Ref(id.clone())
+        }
+        Some(Parent::LocalKey(key)) => {
+            check.required_text("local_key", key);
+            ParentKey::Local(key.clone())
+        }
+        None => {
+            check.refuse("parent", "is not set: give `job_id`, `ref_id` or `local_key`");
+            return None;
+        }
+    };
+    Some(ParentCall { key, condition })
+}
+
+fn dependency(dependency: &Dependency) -> pb::Dependency {
+    let condition = match dependency.condition {
+        Condition::Success => pb::DependencyCondition::Success,
+        Condition::Finished => pb::DependencyCondition::Finished,
+        Condition::Failure => pb::DependencyCondition::Failure,
+    };
+    let parent = Some(pb::dependency::Parent::JobId(dependency.parent.0));
+    pb::Dependency { parent, condition: condition.into() }
+}
+
+fn read_callback(check: &mut Check, given: pb::Callback) -> Callback {
+    check.name("command", &given.command);
+    Callback { command: given.command, args: check.map("args", given.args) }
 }
 
 fn check_texts(check: &mut Check, given: &pb::JobOptions) {

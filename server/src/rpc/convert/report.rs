@@ -7,14 +7,16 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use prost::Message as _;
 
-use super::job::log_level;
+use super::job::{enqueue_items, log_level};
 use super::payload::payload;
 use super::{Settings, duration, state};
 use crate::engine::{
-    Ack, CheckpointReport, Down, Heartbeat, LogsReport, LoopReport, OutcomeReport, ProgressReport, Refusal,
-    Report, Stop, Violation,
+    Ack, BatchItem, CheckpointReport, Down, Heartbeat, LogsReport, LoopReport, OutcomeReport, ProgressReport,
+    Refusal, Report, Stop, Violation,
 };
-use crate::model::{Ended, FailureReason, Fence, JobError, LeaseToken, Level, Payload, SessionId, limits};
+use crate::model::{
+    Ended, FailureReason, Fence, JobError, LeaseToken, Level, Payload, SessionId, Time, limits,
+};
 use crate::rpc::check::{Check, up_to, wire};
 
 /// What of a message can be taken, and what is answered at once about the rest.
@@ -34,7 +36,7 @@ pub(crate) fn session_of(given: &pb::ReportJobsRequest) -> crate::engine::Result
 }
 
 /// Reads one message.
-pub(crate) fn report(given: pb::ReportJobsRequest, settings: &Settings) -> Taken {
+pub(crate) fn report(given: pb::ReportJobsRequest, settings: &Settings, now: Time) -> Taken {
     let mut reader = Reader { check: Check::new(), settings, answer: pb::ReportJobsResponse::default() };
     let report = Report {
         logs: reader.parts("logs", given.logs, logs_cost, |given| &given.lease, read_logs),
@@ -47,7 +49,13 @@ pub(crate) fn report(given: pb::ReportJobsRequest, settings: &Settings) -> Taken
         ),
         progress: reader.parts("progress", given.progress, |_| 0, |given| &given.lease, read_progress),
         received: reader.received(&given.received),
-        outcomes: reader.parts("outcomes", given.outcomes, |_| 0, |given| &given.lease, read_outcome),
+        outcomes: reader.parts(
+            "outcomes",
+            given.outcomes,
+            |_| 0,
+            |given| &given.lease,
+            |check, settings, fence, given| read_outcome(check, (settings, now), fence, given),
+        ),
         heartbeat: given.heartbeat.and_then(|heartbeat| reader.heartbeat(heartbeat)),
     };
     let refused = (reader.answer != pb::ReportJobsResponse::default()).then_some(reader.answer);
@@ -250,17 +258,18 @@ fn read_progress(check: &mut Check, _: &Settings, fence: Fence, given: pb::Progr
 
 fn read_outcome(
     check: &mut Check,
-    settings: &Settings,
+    (settings, now): (&Settings, Time),
     fence: Fence,
     given: pb::OutcomeReport,
 ) -> OutcomeReport {
     use pb::outcome_report::Outcome;
     let log_sequence = check.number("log_sequence", given.log_sequence, 0..=i64::MAX);
     let reason = |check: &mut Check, reason: &str| check.bytes("reason", reason, limits::REASON_BYTES_MAX);
-    let mut result = Payload::None;
+    let (mut result, mut follow) = (Payload::None, Vec::new());
     let ended = match given.outcome {
         Some(Outcome::Complete(complete)) => {
-            result = check.within("complete", |check| read_result(check, settings, complete));
+            (result, follow) =
+                check.within("complete", |check| read_result(check, (settings, now), complete));
             Ended::Completed
         }
         Some(Outcome::Fail(fail)) => check.within("fail", |check| read_failure(check, fail)),
@@ -277,14 +286,20 @@ fn read_outcome(
             Ended::Released
         }
     };
-    OutcomeReport { fence, log_sequence, ended, result }
+    OutcomeReport { fence, log_sequence, ended, result, follow }
 }
 
-fn read_result(check: &mut Check, settings: &Settings, given: pb::CompleteOutcome) -> Payload {
-    if !given.enqueue.is_empty() {
-        check.not_built("enqueue");
+fn read_result(
+    check: &mut Check,
+    (settings, now): (&Settings, Time),
+    given: pb::CompleteOutcome,
+) -> (Payload, Vec<BatchItem>) {
+    check.count("enqueue", given.enqueue.len(), limits::FOLLOW_JOBS_MAX);
+    let mut follow = Vec::new();
+    if given.enqueue.len() <= limits::FOLLOW_JOBS_MAX {
+        follow = enqueue_items(check, "enqueue", given.enqueue, None, settings, now);
     }
-    check.within("result", |check| payload(check, given.result, settings.payload_bytes_max))
+    (check.within("result", |check| payload(check, given.result, settings.payload_bytes_max)), follow)
 }
 
 fn read_failure(check: &mut Check, given: pb::FailOutcome) -> Ended {

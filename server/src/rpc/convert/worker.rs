@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use haulier_proto::v1 as pb;
 
-use super::job::{short_session, work};
+use super::job::{parent_result, short_session, work};
 use super::options::options_message;
 use super::payload::payload_message;
 use super::{duration, job_error, timestamp};
 use crate::engine::{ClaimAnswer, ClaimCall, LeasedJob, RegisterCall, Result};
-use crate::model::{LeaseToken, ServedCommand, Session, SessionState, Time, limits};
+use crate::model::{LeaseToken, ServedCommand, Session, SessionState, Time, View, limits};
 use crate::rpc::check::{Check, wire};
 
 /// Reads RegisterWorker.
@@ -51,8 +51,8 @@ fn commands(check: &mut Check, given: Vec<pb::ServedCommand>) -> Vec<ServedComma
                 check.refuse("command", "is named twice: name each command once");
             }
         });
-        let pb::ServedCommand { command, worker: _, version, json_schema } = command;
-        read.push(ServedCommand { command, version, json_schema });
+        let pb::ServedCommand { command, worker, version, json_schema } = command;
+        read.push(ServedCommand { command, worker: worker.unwrap_or_default(), version, json_schema });
     }
     read
 }
@@ -68,7 +68,6 @@ fn check_command(check: &mut Check, given: &pb::ServedCommand) {
     }
     if let Some(worker) = given.worker.as_deref().filter(|worker| !worker.is_empty()) {
         check.name("worker", worker);
-        check.not_built("worker");
     }
 }
 
@@ -125,12 +124,30 @@ pub(crate) fn claim(given: pb::ClaimJobRequest) -> Result<ClaimCall> {
 
 /// The answer to a claim.
 pub(crate) fn claim_answer(answer: &ClaimAnswer, sequence: i64) -> pb::ClaimJobResponse {
-    let jobs = answer.jobs.iter().map(|leased| leased_job(leased, answer.now)).collect();
+    let mut room = usize::try_from(limits::CLAIM_BYTES_MAX).unwrap_or_default();
+    answer.jobs.iter().for_each(|leased| room = room.saturating_sub(leased.job.request.len()));
+    let jobs = answer.jobs.iter().map(|leased| leased_job(leased, answer.now, &mut room)).collect();
     pb::ClaimJobResponse { jobs, sequence }
 }
 
-fn leased_job(leased: &LeasedJob, now: Time) -> pb::LeasedJob {
-    let LeasedJob { lease, job, checkpoint, last_error } = leased;
+/// Parents bring their requests and results along while there is room in the answer.
+fn parents(views: &[View], now: Time, room: &mut usize) -> Vec<pb::ParentResult> {
+    let mut parents = Vec::with_capacity(views.len());
+    for view in views {
+        let bytes = view.job.request.len() + view.outcome().map_or(0, |outcome| outcome.result.len());
+        let mut parent = parent_result(view, now);
+        if bytes > *room {
+            (parent.request, parent.result, parent.by_reference) = (None, None, true);
+        } else if !parent.by_reference {
+            *room -= bytes;
+        }
+        parents.push(parent);
+    }
+    parents
+}
+
+fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob {
+    let LeasedJob { lease, job, checkpoint, last_error, parents: family } = leased;
     let what = match work(&job.spec.work) {
         pb::job_summary::Work::Command(command) => pb::leased_job::Work::Command(command),
         pb::job_summary::Work::Api(api) => pb::leased_job::Work::Api(api),
@@ -154,7 +171,8 @@ fn leased_job(leased: &LeasedJob, now: Time) -> pb::LeasedJob {
         checkpoint_sequence: checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence),
         enqueue_time: Some(timestamp(job.create_time)),
         log_sequence: lease.log_sequence,
-        strict: job.spec.strict,
+        strict: job.spec.is_strict(),
+        parents: parents(family, now, room),
         ..Default::default()
     }
 }
@@ -188,7 +206,7 @@ pub(crate) fn worker_process((session, running): &(Session, i64)) -> pb::WorkerP
 fn served_command(served: &ServedCommand) -> pb::ServedCommand {
     pb::ServedCommand {
         command: served.command.clone(),
-        worker: None,
+        worker: (!served.worker.is_empty()).then(|| served.worker.clone()),
         version: served.version.clone(),
         json_schema: served.json_schema.clone(),
     }

@@ -27,6 +27,7 @@ fn session(name: &str, created: i64, queue: &str) -> (Session, i64) {
         state: SessionState::Live,
         commands: vec![ServedCommand {
             command: "C".into(),
+            worker: String::new(),
             version: String::new(),
             json_schema: String::new(),
         }],

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS {a}{p}outcome_{m} (
     session_id {key:16} NOT NULL,           -- empty: never started
     worker_process {text},
     log_sequence BIGINT NOT NULL,
-    detail {text},                          -- end, error, cancellation and status as JSON; NULL for a plain success
+    notify_time BIGINT NOT NULL,            -- 0: what follows has not ended, or nothing does
+    detail {text},                          -- end, error, cancellation, status .. as JSON; NULL for a plain success
     result_kind BIGINT NOT NULL,
     result_type {text},
     result {blob},

@@ -43,6 +43,9 @@ CREATE TABLE IF NOT EXISTS {p}job_ready (
     size BIGINT NOT NULL,                   -- bytes of request and spec, for the limit of a claim answer
     expire_time BIGINT NOT NULL,            -- the largest int64: never
     flags BIGINT NOT NULL,                  -- LeaseFlags that outlive a lease (PROGRESS: a checkpoint may exist)
+    lane_id BIGINT NOT NULL,                -- the route of its lane; 0: none
+    home_id BIGINT NOT NULL,                -- the route and
+    home_priority BIGINT NOT NULL,          -- priority by which it is claimed once it waits for nothing else
     PRIMARY KEY (route_id, priority, ready_time, job_id)
 ) {narrow};
 
@@ -65,7 +68,8 @@ CREATE TABLE IF NOT EXISTS {p}job_lease (
     start_time BIGINT NOT NULL,
     deadline BIGINT NOT NULL,
     flags BIGINT NOT NULL,
-    log_sequence BIGINT NOT NULL{index:job_lease_session:session_id, loop_id, claim}
+    log_sequence BIGINT NOT NULL,
+    lane_id BIGINT NOT NULL{index:job_lease_session:session_id, loop_id, claim}
 ) {narrow};
 
 {only:sqlite} CREATE INDEX IF NOT EXISTS {p}job_lease_session ON {p}job_lease (session_id, loop_id, claim);
@@ -128,6 +132,52 @@ CREATE TABLE IF NOT EXISTS {p}upkeep (
     name {key:64} NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL,
     amnesty_from BIGINT NOT NULL
+) {narrow};
+
+-- The lanes of named workers. The holder is the one job of the lane that may be claimed, is leased, or waits out a retry;
+-- all others of it wait under the lane's own route.
+CREATE TABLE IF NOT EXISTS {p}lane (
+    lane_id BIGINT NOT NULL PRIMARY KEY,
+    holder BIGINT NOT NULL                  -- 0: none
+) {narrow};
+
+-- Commands as worker processes declared them last.
+CREATE TABLE IF NOT EXISTS {p}command (
+    command {key:128} NOT NULL PRIMARY KEY,
+    worker {text} NOT NULL,                 -- the named worker of its jobs; empty: none
+    version {text} NOT NULL,
+    request_schema {text},
+    declare_time BIGINT NOT NULL,
+    change_time BIGINT NOT NULL             -- when the named worker changed last
+) {wide};
+
+-- Children that wait for parents: one row an edge, deleted when the parent's end has been dealt with.
+CREATE TABLE IF NOT EXISTS {p}job_edge (
+    parent_id BIGINT NOT NULL,
+    child_id BIGINT NOT NULL,
+    condition_code BIGINT NOT NULL,
+    PRIMARY KEY (parent_id, child_id){index:job_edge_child:child_id}
+) {narrow};
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}job_edge_child ON {p}job_edge (child_id);
+
+-- Runs that have ended and that others wait for: children, or the job whose callback it was. Written with the outcome,
+-- deleted when the last of them was told.
+CREATE TABLE IF NOT EXISTS {p}job_ended (
+    job_id BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    ending BIGINT NOT NULL,
+    callback_of BIGINT NOT NULL,            -- 0: nobody's
+    callback_of_run BIGINT NOT NULL,
+    PRIMARY KEY (job_id, run)
+) {narrow};
+
+-- What must still happen after a run's end before EXECUTED becomes COMPLETED.
+CREATE TABLE IF NOT EXISTS {p}job_pending (
+    job_id BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    kind BIGINT NOT NULL,                   -- 1: a callback, 2: a notification
+    PRIMARY KEY (job_id, run, kind)
 ) {narrow};
 
 -- The rows that the verbs expect: 'job', 'route', 'reaper'; names are bytes, hence the digits.

@@ -3,14 +3,14 @@ SELECT
     j.job_id, j.run, j.run_time, j.create_time, j.route_id, j.priority, j.ready_time,
     j.digest, j.request_kind, j.request_type, j.request, j.spec,
     r.epoch AS ready_epoch, r.attempt AS ready_attempt, r.crashes AS ready_crashes,
-    r.unacknowledged AS ready_unacknowledged,
+    r.unacknowledged AS ready_unacknowledged, r.lane_id AS ready_lane_id,
     l.job_id, l.month, l.run, l.epoch, l.nonce, l.session_id, l.loop_id, l.claim,
     l.route_id, l.priority, l.attempt, l.crashes, l.unacknowledged, l.timeout, l.size,
-    l.start_time, l.deadline, l.flags, l.log_sequence,
+    l.start_time, l.deadline, l.flags, l.log_sequence, l.lane_id,
     s.name AS session_name,
     o.epoch AS outcome_epoch, o.ending, o.attempt AS outcome_attempt, o.crashes AS outcome_crashes,
     o.start_time AS outcome_start_time, o.finish_time, o.session_id AS outcome_session_id, o.worker_process,
-    o.log_sequence AS outcome_log_sequence, o.result_kind, o.result_type, o.result, o.detail,
+    o.log_sequence AS outcome_log_sequence, o.result_kind, o.result_type, o.result, o.notify_time, o.detail,
     g.progress, g.status,
     c.reason, c.force_time
 FROM {a}{p}job_{m} AS j {force_pk}

@@ -105,7 +105,7 @@ fn file_of(database: &Path, month: Month) -> PathBuf {
 /// A month with jobs in the database none of which waits or runs.
 async fn can_move(unit: &mut Unit<'_>, month: Month) -> Try<bool> {
     let any = unit.fetch(Sql::WalkMonthUp, Place::Month(month), values![0_i64, 1_i64]).await?;
-    let live = unit.fetch(Sql::MonthIsLive, Place::Fixed, values![month, month]).await?;
+    let live = unit.fetch(Sql::MonthIsLive, Place::Month(month), values![month, month]).await?;
     Ok(!any.is_empty() && live.is_empty())
 }
 

@@ -1,29 +1,32 @@
 //! Cancelling: a waiting job ends at once, a running one is marked and its worker process told.
 
 use crate::model::{
-    CancelMark, Cancelled, Ending, Epoch, Job, JobId, LeaseFlags, Month, Payload, State, Time, Turn,
+    CancelMark, Cancelled, Ending, Epoch, Job, JobId, LeaseFlags, Month, Payload, Time, Turn,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{Detail, LeaseRow, OutcomeRow, guard_of_ready, read_job, read_turn};
+use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow, read_job};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Columns, values};
+use crate::store::verbs::family::{delete_edges, ending_of};
 use crate::store::verbs::finish::{insert_outcomes, label_endings, lock_leases};
+use crate::store::verbs::follow::{Over, follow};
 use crate::store::verbs::ids;
+use crate::store::verbs::lane::{Lanes, delete_ready, wake_of};
 use crate::store::verbs::read::read_last_errors;
 use crate::store::verbs::report::flag_leases;
-use crate::store::{CancelAnswer, CancelOrder, OnLocked, Payloads, Result};
+use crate::store::{CancelAnswer, CancelOrder, OnLocked, Payloads, Result, Wake};
 
 impl SqlStore {
-    pub(crate) async fn cancel(&self, order: &CancelOrder) -> Result<CancelAnswer> {
+    pub(crate) async fn cancel(&self, order: &CancelOrder) -> Result<(CancelAnswer, Wake)> {
         let month = self.month_of(order.job).await?;
-        let answer = transact!(self.engine, Class::Vital, |unit| {
+        let (answer, wake) = transact!(self.engine, Class::Vital, |unit| {
             cancel(unit, order, month.as_ref().map(|row| row.month))
         })?;
         if answer != CancelAnswer::NotFound {
-            return Ok(answer);
+            return Ok((answer, wake));
         }
         // Another server may have begun a month that we do not know, or the job's month was moved away.
         if self.months.is_in_newest(order.job) && self.reload_months().await? {
@@ -31,7 +34,7 @@ impl SqlStore {
         }
         let views = self.views(&[order.job], Payloads::LeftOut).await?;
         let ended = views.iter().find_map(|view| view.outcome().map(|outcome| outcome.ending.state()));
-        Ok(ended.map_or(CancelAnswer::NotFound, CancelAnswer::Ended))
+        Ok((ended.map_or(CancelAnswer::NotFound, CancelAnswer::Ended), wake))
     }
 
     pub(crate) async fn cancel_marks(&self) -> Result<Vec<CancelMark>> {
@@ -39,20 +42,21 @@ impl SqlStore {
     }
 }
 
-async fn cancel(unit: &mut Unit<'_>, order: &CancelOrder, month: Option<Month>) -> Try<CancelAnswer> {
+async fn cancel(unit: &mut Unit<'_>, order: &CancelOrder, month: Option<Month>) -> Try<(CancelAnswer, Wake)> {
+    let nothing = |answer| Ok((answer, Wake::default()));
     let (mut held, now) = lock_leases(unit, std::iter::once(order.job), OnLocked::Wait).await?;
     if let Some(row) = held.remove(&order.job) {
-        return cancel_running(unit, order, &row, now).await;
+        return nothing(cancel_running(unit, order, &row, now).await?);
     }
-    let Some(month) = month else { return Ok(CancelAnswer::NotFound) };
+    let Some(month) = month else { return nothing(CancelAnswer::NotFound) };
     let Some(mut row) = unit.fetch_one(Sql::LockJob, Place::Month(month), values![order.job]).await? else {
         forget_expiry(unit, order, now).await?;
-        return Ok(CancelAnswer::NotFound);
+        return nothing(CancelAnswer::NotFound);
     };
     let job = read_job(&mut row, month)?;
-    if let Some(state) = ended(unit, &job).await? {
+    if let Some(ending) = ending_of(unit, &job).await? {
         forget_expiry(unit, order, now).await?;
-        return Ok(CancelAnswer::Ended(state));
+        return nothing(CancelAnswer::Ended(ending.state()));
     }
     cancel_waiting(unit, order, &job, now).await
 }
@@ -86,43 +90,66 @@ async fn cancel_running(
     Ok(CancelAnswer::Requested(mark))
 }
 
-/// How the job's present run ended, if it did.
-async fn ended(unit: &mut Unit<'_>, job: &Job) -> Try<Option<State>> {
-    let Some(mut row) =
-        unit.fetch_one(Sql::ReadEndings, Place::Month(job.month), values![job.id, job.run]).await?
-    else {
-        return Ok(None);
-    };
-    row.skip(3);
-    Ok(Some(row.coded(Ending::from_code)?.state()))
-}
-
 /// Takes the job out of the ready table and ends its run. Where its ready row is gone a claim was faster: again.
-async fn cancel_waiting(unit: &mut Unit<'_>, order: &CancelOrder, job: &Job, now: Time) -> Try<CancelAnswer> {
-    let ready = job.ready;
-    let bound = values![ready.route, ready.priority, ready.ready_time, ready.job];
-    let Some(mut row) = unit.fetch_one(Sql::LockReady, Place::Fixed, bound).await? else {
+async fn cancel_waiting(
+    unit: &mut Unit<'_>,
+    order: &CancelOrder,
+    job: &Job,
+    now: Time,
+) -> Try<(CancelAnswer, Wake)> {
+    let Some((row, lanes)) = lock_waiting(unit, job).await? else {
         return Err(Fault::raced("the job was claimed while it was cancelled"));
     };
-    let turn = read_turn(&mut row)?;
-    if order.only_waiting && (turn.attempt > 0 || turn.crashes > 0) {
+    if order.only_waiting && (row.turn.attempt > 0 || row.turn.crashes > 0) {
         // It has started before: expiry is over for it.
         forget_expiry(unit, order, now).await?;
-        return Ok(CancelAnswer::Running);
+        return Ok((CancelAnswer::Running, Wake::default()));
     }
-    let flags = LeaseFlags(row.int()?);
-    let guard = guard_of_ready(ready, turn.epoch);
-    if unit.execute(Sql::DeleteReady, Place::Fixed, guard).await? != 1 {
-        return Err(Fault::raced("ready row"));
-    }
-    let status = take_status(unit, job.id, flags).await?;
-    let outcome = outcome_of(unit, order, job, turn, now, status).await?;
+    delete_ready(unit, std::slice::from_ref(&row)).await?;
+    leave_parents(unit, &row).await?;
+    let status = take_status(unit, job.id, row.flags).await?;
+    let outcome = outcome_of(unit, order, job, row.turn, now, status).await?;
     insert_outcomes(unit, job.month, std::slice::from_ref(&outcome)).await?;
     label_endings(unit, job.month, std::slice::from_ref(&outcome)).await?;
     if let Some(expire_time) = job.spec.expire_time {
         unit.execute(Sql::DeleteExpiry, Place::Fixed, values![expire_time, job.id]).await?;
     }
-    Ok(CancelAnswer::Cancelled)
+    let others_wait =
+        follow(unit, &[Over { outcome: &outcome, flags: row.flags, spec: Some(&job.spec) }]).await?;
+    let mut passed_on = Vec::new();
+    if let (Some(mut lanes), Some(lane)) = (lanes, row.lane) {
+        lanes.leave(lane, job.id);
+        passed_on = lanes.close(unit, now).await?;
+    }
+    Ok((CancelAnswer::Cancelled, Wake { others_wait, ..wake_of(&passed_on) }))
+}
+
+/// Locks the ready row of a job that waits, its lane before it. Which lane that is the row itself tells: it is looked at
+/// twice, and its key and the job's lock see to it that it is the same row.
+async fn lock_waiting(unit: &mut Unit<'_>, job: &Job) -> Try<Option<(ReadyRow, Option<Lanes>)>> {
+    let ready = job.ready;
+    let bound = || values![ready.route, ready.priority, ready.ready_time, ready.job];
+    let Some(mut seen) = unit.fetch_one(Sql::ReadReady, Place::Fixed, bound()).await? else {
+        return Ok(None);
+    };
+    let seen = ReadyRow::read(&mut seen)?;
+    let lanes = match seen.lane {
+        Some(lane) => Some(Lanes::lock(unit, std::iter::once(lane)).await?),
+        None => None,
+    };
+    let row = unit.fetch_one(Sql::LockReady, Place::Fixed, bound()).await?;
+    row.map(|mut row| Ok((ReadyRow::read(&mut row)?, lanes))).transpose()
+}
+
+/// A child that ends waits for nobody any more.
+async fn leave_parents(unit: &mut Unit<'_>, row: &ReadyRow) -> Try<()> {
+    if !row.waits_for_parents() {
+        return Ok(());
+    }
+    let job = row.key.job;
+    let rows = unit.fetch(Sql::ReadParents, Place::Fixed, values![job]).await?;
+    let edges = rows.into_iter().map(|mut row| Ok((JobId(row.int()?), job))).collect::<Try<Vec<_>>>()?;
+    delete_edges(unit, &edges).await
 }
 
 async fn take_status(unit: &mut Unit<'_>, job: JobId, flags: LeaseFlags) -> Try<String> {
@@ -153,7 +180,8 @@ async fn outcome_of(
         errors = read_last_errors(unit, job.month, &[(job.id, job.run)]).await?;
     }
     let cancelled = Cancelled { reason: order.reason, text: order.text.clone() };
-    let detail = Detail { end: None, error: errors.remove(&job.id), cancelled: Some(cancelled), status };
+    let error = errors.remove(&job.id);
+    let detail = Detail { error, cancelled: Some(cancelled), status, ..Detail::default() };
     Ok(OutcomeRow {
         job: job.id,
         run: job.run,

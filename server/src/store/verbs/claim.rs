@@ -90,7 +90,9 @@ async fn look(unit: &mut Unit<'_>) -> Try<Vec<Backlog>> {
     let read = |mut row: crate::store::value::Columns| {
         Ok(Backlog { route: RouteId(row.int()?), priority: row.small()?, ready_time: Time(row.int()?) })
     };
-    rows.into_iter().map(read).collect()
+    let groups = rows.into_iter().map(read).collect::<Try<Vec<Backlog>>>()?;
+    // Rows that wait for parents or for their time in a lane stand under routes that are none.
+    Ok(groups.into_iter().filter(|group| group.route > RouteId::default()).collect())
 }
 
 /// Locks claim loops; those that do not exist are left out.
@@ -151,6 +153,7 @@ struct Found {
     timeout: i64,
     size: i64,
     flags: LeaseFlags,
+    lane: Option<RouteId>,
 }
 
 impl Found {
@@ -162,6 +165,7 @@ impl Found {
             run: self.run,
             route: self.key.route,
             priority: self.key.priority,
+            lane: self.lane,
             session: ticket.session,
             claim_loop: ticket.claim_loop,
             claim: ticket.sequence,
@@ -269,8 +273,9 @@ async fn take_ready(unit: &mut Unit<'_>, group: (RouteId, i32), limit: usize, no
         let (month, run) = (Month(row.small()?), Run(row.small()?));
         let turn = read_turn(&mut row)?;
         let (timeout, size, flags) = (row.int()?, row.int()?, LeaseFlags(row.int()?));
+        let lane = row.route()?;
         let key = ReadyKey { route, priority, ready_time, job };
-        Ok(Found { key, month, run, turn, timeout, size, flags })
+        Ok(Found { key, month, run, turn, timeout, size, flags, lane })
     };
     rows.into_iter().map(read).collect()
 }
@@ -357,7 +362,7 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
         let job = jobs.remove(&lease.fence.job)?;
         let checkpoint = checkpoints.remove(&(job.id, lease.run));
         let last_error = errors.remove(&job.id);
-        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint, last_error }))
+        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint, last_error, parents: Vec::new() }))
     };
     Ok(leases.iter().filter_map(leased).collect())
 }

@@ -2,26 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{Fence, Job, JobId, Lease, LeaseFlags, Month, Spec, Time, Turn, limits, micros};
+use crate::model::{Ending, Fence, Job, JobId, Lease, LeaseFlags, Spec, Time, Turn, Wait, limits, micros};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{LeaseRow, ReadyRow, job_values, size_of};
+use crate::store::rows::{LeaseRow, ReadyRow, job_values, size_of, wait_of};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, values};
 use crate::store::verbs::claim::{LoopKey, lock_loops};
-use crate::store::{ClaimTicket, Enqueued, Handoff, LabelKind, NewJob, RefKey, Result, StoreError};
+use crate::store::verbs::family::{Family, cancelled_by_parent};
+use crate::store::verbs::finish::{insert_outcomes, label_endings};
+use crate::store::verbs::follow::{Over, by_month, follow};
+use crate::store::verbs::lane::{Lanes, place_of, wake_of};
+use crate::store::{ClaimTicket, Enqueued, Handoff, LabelKind, NewJob, RefKey, Result, StoreError, Wake};
 
 /// A ref id that begins so was made from the job's id by the engine and needs no row to be unique.
 const GENERATED: char = '~';
 
 impl SqlStore {
-    pub(crate) async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+    pub(crate) async fn enqueue(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)> {
         if jobs.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
-        transact!(self.engine, Class::Enqueue, |unit| store_jobs(unit, jobs))
+        transact!(self.engine, Class::Enqueue, |unit| store_jobs(self, unit, jobs, OnTaken::LeaveOut))
+    }
+
+    pub(crate) async fn enqueue_all(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)> {
+        if jobs.is_empty() {
+            return Ok(Default::default());
+        }
+        transact!(self.engine, Class::Enqueue, |unit| store_all(self, unit, jobs))
     }
 
     pub(crate) async fn was_enqueued(&self, job: &Job) -> Result<bool> {
@@ -69,21 +80,143 @@ fn keys_of(job: &Job) -> Vec<(String, Time)> {
     keys
 }
 
-async fn store_jobs(unit: &mut Unit<'_>, jobs: &[NewJob]) -> Try<Vec<Enqueued>> {
+/// What is to become of keys that are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnTaken {
+    /// Their jobs are left out.
+    LeaveOut,
+    /// Nothing is stored.
+    RollBack,
+}
+
+/// Stores jobs together with whatever else this transaction does: all of them, or [`StoreError::Taken`].
+pub(super) async fn store_all(
+    store: &SqlStore,
+    unit: &mut Unit<'_>,
+    jobs: &[NewJob],
+) -> Try<(Vec<Enqueued>, Wake)> {
+    store_jobs(store, unit, jobs, OnTaken::RollBack).await
+}
+
+async fn store_jobs(
+    store: &SqlStore,
+    unit: &mut Unit<'_>,
+    jobs: &[NewJob],
+    on_taken: OnTaken,
+) -> Try<(Vec<Enqueued>, Wake)> {
     let losers = take_keys(unit, jobs).await?;
+    if on_taken == OnTaken::RollBack && !losers.is_empty() {
+        let taken =
+            jobs.iter().enumerate().filter_map(|(at, new)| Some((at, losers.get(&new.job.id)?.clone())));
+        return Err(Fault::Store(StoreError::Taken(taken.collect())));
+    }
     let winners: Vec<&NewJob> = jobs.iter().filter(|new| !losers.contains_key(&new.job.id)).collect();
     let accepted = take_loops(unit, &winners).await?;
     let is_leased = |new: &NewJob| new.handoff.is_some_and(|handoff| accepted.contains(&handoff.ticket));
-    insert_jobs(unit, &winners).await?;
-    let (leased, ready): (Vec<&NewJob>, Vec<&NewJob>) = winners.into_iter().partition(|new| is_leased(new));
-    insert_ready(unit, &ready).await?;
+    let (leased, waiting): (Vec<&NewJob>, Vec<&NewJob>) =
+        winners.iter().copied().partition(|new| is_leased(new));
+    let placed = place(store, unit, &waiting).await?;
+    insert_jobs(unit, &winners, &placed.rows).await?;
+    insert_ready(unit, &waiting, &placed.rows).await?;
     insert_leases(unit, &leased).await?;
-    let answer = |new: &NewJob| match losers.get(&new.job.id) {
-        Some(lost) => lost.clone(),
-        None if is_leased(new) => Enqueued::Leased,
-        None => Enqueued::Ready,
+    unit.insert(Sql::InsertEdges, Place::Fixed, placed.edges).await?;
+    let others_wait = end_the_doomed(unit, &waiting, &placed.doomed).await?;
+    let mut passed_on = Vec::new();
+    if let Some(lanes) = placed.lanes {
+        passed_on = lanes.close(unit, placed.now).await?;
+    }
+    let answer = |new: &NewJob| {
+        let id = new.job.id;
+        match (losers.get(&id), placed.rows.get(&id)) {
+            (Some(lost), _) => lost.clone(),
+            (None, Some(row)) => match wait_of(row.key.route, row.lane) {
+                Wait::Worker if row.key.route == row.home.0 => Enqueued::Ready,
+                wait => Enqueued::Waiting(wait),
+            },
+            (None, None) if is_leased(new) => Enqueued::Leased,
+            (None, None) => Enqueued::Cancelled,
+        }
     };
-    Ok(jobs.iter().map(answer).collect())
+    let stored: Vec<ReadyRow> = placed.rows.values().cloned().chain(passed_on).collect();
+    let wake = Wake { others_wait, ..wake_of(&stored) };
+    Ok((jobs.iter().map(answer).collect(), wake))
+}
+
+/// Where new jobs go.
+struct Placed {
+    now: Time,
+    /// Their ready rows; the doomed have none.
+    rows: BTreeMap<JobId, ReadyRow>,
+    edges: Vec<Vec<Value>>,
+    doomed: BTreeMap<JobId, (JobId, Ending)>,
+    lanes: Option<Lanes>,
+}
+
+/// Decides where jobs wait. A plain batch touches nothing for it.
+async fn place(store: &SqlStore, unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<Placed> {
+    let first_row = |new: &&NewJob| {
+        let expire_time = new.job.spec.expire_time.unwrap_or(Time::NEVER);
+        (new.job.id, ReadyRow::first(&new.job, Turn::default(), expire_time, new.lane))
+    };
+    let mut rows: BTreeMap<JobId, ReadyRow> = jobs.iter().map(first_row).collect();
+    let mut placed = Placed {
+        now: Time(0),
+        rows: BTreeMap::new(),
+        edges: Vec::new(),
+        doomed: BTreeMap::new(),
+        lanes: None,
+    };
+    let mut family = None;
+    if jobs.iter().any(|new| !new.parents.is_empty() || new.doomed_by.is_some()) {
+        let met = Family::meet(store, unit, jobs).await?;
+        for (child, waits) in &met.waits {
+            rows.entry(*child).and_modify(|row| *row = row.clone().behind_parents());
+            for parent in waits.iter().map(|wait| wait.parent) {
+                rows.entry(parent).and_modify(|row| row.flags.0 |= LeaseFlags::CHILDREN);
+            }
+        }
+        rows.retain(|job, _| !met.doomed.contains_key(job));
+        family = Some(met);
+    }
+    if rows.values().any(|row| row.lane.is_some()) {
+        placed.now = unit.now().await?;
+        let entering = |row: &&mut ReadyRow| !row.waits_for_parents();
+        let mut lanes = Lanes::lock(unit, rows.values().filter_map(|row| row.lane)).await?;
+        for row in rows.values_mut().filter(entering) {
+            *row = lanes.enter(row.clone(), place_of(row.key.job), placed.now);
+        }
+        placed.lanes = Some(lanes);
+    }
+    if let Some(family) = family {
+        family.flag_parents(unit).await?;
+        placed.edges = family.edges();
+        placed.doomed = family.doomed;
+    }
+    placed.rows = rows;
+    Ok(placed)
+}
+
+/// Stores the outcomes of jobs that a parent doomed before they were stored.
+async fn end_the_doomed(
+    unit: &mut Unit<'_>,
+    jobs: &[&NewJob],
+    doomed: &BTreeMap<JobId, (JobId, Ending)>,
+) -> Try<bool> {
+    if doomed.is_empty() {
+        return Ok(false);
+    }
+    let now = unit.now().await?;
+    let mut others_wait = false;
+    for new in jobs {
+        let Some((parent, ending)) = doomed.get(&new.job.id) else { continue };
+        let outcome = cancelled_by_parent(&new.job, Turn::default(), now, (*parent, *ending));
+        insert_outcomes(unit, new.job.month, std::slice::from_ref(&outcome)).await?;
+        label_endings(unit, new.job.month, std::slice::from_ref(&outcome)).await?;
+        let over =
+            Over { outcome: &outcome, flags: LeaseFlags::of(&new.job.spec), spec: Some(&new.job.spec) };
+        others_wait |= follow(unit, &[over]).await?;
+    }
+    Ok(others_wait)
 }
 
 /// Takes the keys of all members, in order; answers the members that lost to a job that was there before, or to a
@@ -217,13 +350,11 @@ pub(super) async fn move_loops(unit: &mut Unit<'_>, tickets: &[ClaimTicket]) -> 
     Ok(())
 }
 
-async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
-    let mut by_month: BTreeMap<Month, Vec<&Job>> = BTreeMap::new();
-    for new in jobs {
-        by_month.entry(new.job.month).or_default().push(&new.job);
-    }
-    for (month, jobs) in by_month {
-        let rows = jobs.iter().map(|job| job_values(job)).collect::<Result<_>>()?;
+/// Stores the jobs themselves, which remember where their ready rows stand.
+async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
+    for (month, jobs) in by_month(jobs.iter().map(|new| (new.job.month, &new.job))) {
+        let place = |job: &Job| ready.get(&job.id).map_or(job.ready, |row| row.key);
+        let rows = jobs.iter().map(|job| job_values(job, place(job))).collect::<Result<_>>()?;
         match unit.insert(Sql::InsertJobs, Place::Month(month), rows).await {
             Err(Fault::Duplicate(_)) => return Err(Fault::Store(StoreError::IdTaken)),
             stored => stored?,
@@ -243,17 +374,18 @@ fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
         (LabelKind::User, spec.user_id.clone()),
         (LabelKind::CreatedBy, spec.created_by.clone()),
         (LabelKind::Parent, parent),
+        (LabelKind::Worker, spec.worker.name.clone()),
     ];
     let id = job.id;
     let set = labels.into_iter().filter(|(_, value)| !value.is_empty());
     set.map(move |(kind, value)| values![kind.code(), key(&value), id])
 }
 
-async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
-    let expire_of = |new: &NewJob| new.job.spec.expire_time.unwrap_or(Time::NEVER);
-    let row = |new: &&NewJob| ReadyRow::first(&new.job, Turn::default(), expire_of(new)).values();
-    unit.insert(Sql::InsertReady, Place::Fixed, jobs.iter().map(row).collect()).await?;
-    let expiring = jobs.iter().filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));
+async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
+    unit.insert(Sql::InsertReady, Place::Fixed, ready.values().map(ReadyRow::values).collect()).await?;
+    let lives = |new: &&&NewJob| ready.contains_key(&new.job.id);
+    let expiring =
+        jobs.iter().filter(lives).filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));
     unit.insert(Sql::InsertExpiries, Place::Fixed, expiring.collect()).await?;
     Ok(())
 }
@@ -272,13 +404,14 @@ fn first_lease(job: &Job, handoff: Handoff) -> LeaseRow {
         run: job.run,
         route: job.ready.route,
         priority: job.ready.priority,
+        lane: None,
         session: ticket.session,
         claim_loop: ticket.claim_loop,
         claim: ticket.sequence,
         turn: Turn { epoch, attempt: 1, crashes: 0, unacknowledged: 0 },
         start_time,
         deadline,
-        flags: LeaseFlags::default(),
+        flags: LeaseFlags::of(&job.spec),
         log_sequence: 0,
     };
     LeaseRow { lease, timeout: micros(job.spec.timeout), size: size_of(job) }

@@ -16,24 +16,54 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, to_json, values};
+use crate::store::verbs::enqueue::store_all;
+use crate::store::verbs::follow::{Over, Pending, follow};
+use crate::store::verbs::lane::{Lanes, wake_of};
 use crate::store::verbs::{fences, ids};
-use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError};
+use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError, Wake};
 
 /// What one try came to.
 enum Verdict {
-    Finished(Vec<Finished>),
+    Finished(Vec<Finished>, Wake),
     /// Nothing was changed: jobs go to routes that must be made first.
     NeedRoutes(Vec<Route>),
 }
 
 impl SqlStore {
-    pub(crate) async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<Vec<Finished>> {
+    /// Ends that bring jobs along go in transactions of their own: these wait for rows, and may be refused.
+    pub(crate) async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<(Vec<Finished>, Wake)> {
+        let plain: Vec<Finish> = ends.iter().filter(|end| end.follow.is_empty()).cloned().collect();
+        let (mut plain_answers, mut wake) = match plain.len() == ends.len() {
+            true => return self.finish_together(ends, on_locked).await,
+            false => self.finish_together(&plain, on_locked).await?,
+        };
+        plain_answers.reverse();
+        let mut answers = Vec::with_capacity(ends.len());
+        for end in ends {
+            if end.follow.is_empty() {
+                answers.extend(plain_answers.pop());
+                continue;
+            }
+            match self.finish_together(std::slice::from_ref(end), on_locked).await {
+                Ok((answer, more)) => {
+                    answers.extend(answer);
+                    wake.add(more);
+                }
+                Err(StoreError::Taken(taken)) => answers.push(Finished::Taken(taken)),
+                Err(StoreError::TooManyChildren(parent)) => answers.push(Finished::Crowded(parent)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((answers, wake))
+    }
+
+    async fn finish_together(&self, ends: &[Finish], on_locked: OnLocked) -> Result<(Vec<Finished>, Wake)> {
         if ends.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         loop {
             match transact!(self.engine, Class::Vital, |unit| self.finish_in(unit, ends, on_locked))? {
-                Verdict::Finished(answers) => return Ok(answers),
+                Verdict::Finished(answers, wake) => return Ok((answers, wake)),
                 Verdict::NeedRoutes(routes) => {
                     self.routes(&routes).await?;
                 }
@@ -86,11 +116,15 @@ impl SqlStore {
             return Ok(Verdict::NeedRoutes(missing));
         }
         let mut answers = sorted.answers;
-        self.carry_out(unit, &moves, now, &mut answers).await?;
+        let mut wake = self.carry_out(unit, &moves, now, &mut answers).await?;
+        for end in moves.iter().filter(|one| one.is_success()).map(|one| one.held.end) {
+            if !end.follow.is_empty() {
+                wake.add(store_all(self, unit, &end.follow).await?.1);
+            }
+        }
         self.look_for_repeats(unit, ends, on_locked, &mut answers).await?;
-        Ok(Verdict::Finished(
-            answers.into_iter().map(|answer| answer.unwrap_or(Finished::LeaseLost)).collect(),
-        ))
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or(Finished::LeaseLost)).collect();
+        Ok(Verdict::Finished(answers, wake))
     }
 
     /// Decides where each job goes. A plain success reads nothing for it.
@@ -104,8 +138,15 @@ impl SqlStore {
                 let why = format!("job {job} is leased but not in its month {}", one.row.lease.month);
                 return Err(Fault::Store(StoreError::Corrupt(why)));
             }
-            let next = next_of(&one, policy.as_ref(), cancels.get(&job).map(String::as_str), now);
-            Ok(Move { held: one, next, spec: policy.map(|(_, spec)| spec) })
+            let mut next = next_of(&one, policy.as_ref(), cancels.get(&job).map(String::as_str), now);
+            let spec = policy.map(|(_, spec)| spec);
+            if let (Next::Done { ending, .. }, Some(spec)) = (&mut next, &spec)
+                && *ending == Ending::Completed
+                && !Pending::after(spec, *ending).is_empty()
+            {
+                *ending = Ending::Executed;
+            }
+            Ok(Move { held: one, next, spec })
         };
         held.into_iter().map(decide).collect()
     }
@@ -122,18 +163,22 @@ impl SqlStore {
         moves: &[Move<'_>],
         now: Time,
         answers: &mut [Option<Finished>],
-    ) -> Try<()> {
+    ) -> Try<Wake> {
         let names = self.names_of(unit, moves.iter().map(|one| one.held.row.lease.session)).await?;
-        self.go_back(unit, moves, now, &names).await?;
-        let refused = end_runs(unit, moves, now, &names).await?;
+        let lanes = leave_lanes(unit, moves, now).await?;
+        let mut rows = self.go_back(unit, moves, now, &names).await?;
+        let (refused, others_wait) = end_runs(unit, moves, now, &names).await?;
         delete_leases(unit, moves).await?;
+        if let Some(lanes) = lanes {
+            rows.extend(lanes.close(unit, now).await?);
+        }
         for one in moves {
             answers[one.held.at] = Some(match refused.get(&one.held.row.lease.fence.job) {
                 Some(first) => first.clone(),
                 None => Finished::Stored(one.state(now)),
             });
         }
-        Ok(())
+        Ok(Wake { others_wait, ..wake_of(&rows) })
     }
 
     /// Puts jobs back into the ready table, with what is kept of their attempts.
@@ -143,7 +188,7 @@ impl SqlStore {
         moves: &[Move<'_>],
         now: Time,
         names: &HashMap<SessionId, String>,
-    ) -> Try<()> {
+    ) -> Try<Vec<ReadyRow>> {
         let mut ready = Vec::new();
         let mut attempts: BTreeMap<Month, Vec<Vec<Value>>> = BTreeMap::new();
         let mut keys: BTreeMap<Month, Vec<ReadyKey>> = BTreeMap::new();
@@ -164,7 +209,7 @@ impl SqlStore {
         let expiring = ready.iter().filter(|row| row.expire_time != Time::NEVER);
         let expiring = expiring.map(|row| values![row.expire_time, row.key.job]).collect();
         unit.insert(Sql::InsertExpiries, Place::Fixed, expiring).await?;
-        Ok(())
+        Ok(ready)
     }
 
     fn ready_row(&self, one: &Move<'_>, now: Time) -> Option<ReadyRow> {
@@ -175,7 +220,7 @@ impl SqlStore {
         // A job that never really started expires still.
         let may_expire = lease.run == Run(1) && turn.attempt == 0 && turn.crashes == 0;
         let expire_time = one.spec.as_ref().and_then(|spec| spec.expire_time).filter(|_| may_expire);
-        Some(ReadyRow {
+        let row = ReadyRow {
             key: ReadyKey { route, priority: lease.priority, ready_time: *ready_time, job: lease.fence.job },
             month: lease.month,
             run: lease.run,
@@ -183,8 +228,11 @@ impl SqlStore {
             timeout: *timeout,
             size: *size,
             expire_time: expire_time.unwrap_or(Time::NEVER),
-            flags: LeaseFlags(lease.flags.0 & LeaseFlags::PROGRESS),
-        })
+            flags: lease.flags.that_stay(),
+            lane: lease.lane,
+            home: (route, lease.priority),
+        };
+        Some(if one.leaves_its_lane(now).is_some() { row.before_its_time() } else { row })
     }
 
     /// The names of worker processes, by session; sessions' rows are read, never locked.
@@ -263,6 +311,21 @@ impl Move<'_> {
         Some(Route { queue: spec.queue.clone(), work: spec.work.clone(), kind })
     }
 
+    fn is_success(&self) -> bool {
+        matches!(self.next, Next::Done { ending: Ending::Completed | Ending::Executed, .. })
+    }
+
+    /// The lane that the job leaves: at its end, or while it waits for a retry and lets others pass. A strict one holds
+    /// it until it has ended.
+    fn leaves_its_lane(&self, now: Time) -> Option<RouteId> {
+        let is_relaxed = self.spec.as_ref().is_some_and(|spec| spec.worker.relaxed);
+        let leaves = match &self.next {
+            Next::Done { .. } => true,
+            Next::Ready { ready_time, .. } => is_relaxed && *ready_time > now,
+        };
+        self.held.row.lease.lane.filter(|_| leaves)
+    }
+
     fn state(&self, now: Time) -> State {
         match &self.next {
             Next::Ready { ready_time, .. } if *ready_time > now => State::Scheduled,
@@ -290,12 +353,18 @@ impl Move<'_> {
         ]))
     }
 
+    /// The job of its callback, stored with it.
+    fn callback(&self) -> Option<JobId> {
+        let run = Some((self.held.row.lease.fence.job, self.held.row.lease.run));
+        let mut follow = self.held.end.follow.iter().filter(|_| self.is_success());
+        follow.find(|new| new.job.spec.callback_of == run).map(|new| new.job.id)
+    }
+
     /// The outcome, if the run ended.
     fn outcome(&self, now: Time, names: &HashMap<SessionId, String>, status: String) -> Option<OutcomeRow> {
         let Next::Done { ending, turn, attempt, error, cancelled } = &self.next else { return None };
         let lease = &self.held.row.lease;
-        let is_completed = *ending == Ending::Completed;
-        let result = if is_completed { self.held.end.result.clone() } else { Payload::None };
+        let result = if self.is_success() { self.held.end.result.clone() } else { Payload::None };
         let end = (*attempt != AttemptEnd::Completed).then_some(*attempt);
         Some(OutcomeRow {
             job: lease.fence.job,
@@ -309,7 +378,14 @@ impl Move<'_> {
             worker_process: names.get(&lease.session).cloned().unwrap_or_default(),
             log_sequence: lease.log_sequence,
             result,
-            detail: Detail { end, error: error.clone(), cancelled: cancelled.clone(), status },
+            detail: Detail {
+                end,
+                error: error.clone(),
+                cancelled: cancelled.clone(),
+                status,
+                callback: self.callback(),
+                callback_error: String::new(),
+            },
         })
     }
 }
@@ -354,6 +430,8 @@ fn sort_out<'f>(ends: &'f [Finish], leases: &'f HashMap<JobId, LeaseRow>) -> Sor
         };
         if row.lease.log_sequence < end.log_sequence {
             sorted.answers[at] = Some(Finished::LogGap(row.lease.log_sequence));
+        } else if needs_callback(end, row) {
+            sorted.answers[at] = Some(Finished::NeedsCallback);
         } else if taken.insert(end.fence.job) {
             sorted.held.push(Held { at, end, row });
         }
@@ -361,6 +439,14 @@ fn sort_out<'f>(ends: &'f [Finish], leases: &'f HashMap<JobId, LeaseRow>) -> Sor
     }
     sorted.held.sort_unstable_by_key(|held| held.row.lease.fence.job);
     sorted
+}
+
+/// Is the callback missing that the success of this job enqueues?
+fn needs_callback(end: &Finish, row: &LeaseRow) -> bool {
+    let run = Some((row.lease.fence.job, row.lease.run));
+    end.ended == Ended::Completed
+        && row.lease.flags.has(LeaseFlags::CALLBACK)
+        && !end.follow.iter().any(|new| new.job.spec.callback_of == run)
 }
 
 async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, String>> {
@@ -378,7 +464,11 @@ async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<Job
 
 async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, (Time, Spec)>> {
     let mut by_month: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
-    for one in held.iter().filter(|one| one.end.ended != Ended::Completed) {
+    let concerned = |one: &&Held<'_>| {
+        one.end.ended != Ended::Completed
+            || one.row.lease.flags.has(LeaseFlags::FOLLOWS | LeaseFlags::CALLBACK)
+    };
+    for one in held.iter().filter(concerned) {
         by_month.entry(one.row.lease.month).or_default().push(one.row.lease.fence.job);
     }
     let mut policies = HashMap::new();
@@ -405,12 +495,25 @@ fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&str>, 
     after_attempt(&one.end.ended, &at)
 }
 
+/// Locks the lanes that jobs leave, and takes these out.
+async fn leave_lanes(unit: &mut Unit<'_>, moves: &[Move<'_>], now: Time) -> Try<Option<Lanes>> {
+    let leaving =
+        || moves.iter().filter_map(|one| Some((one.leaves_its_lane(now)?, one.held.row.lease.fence.job)));
+    if leaving().next().is_none() {
+        return Ok(None);
+    }
+    let mut lanes = Lanes::lock(unit, leaving().map(|(lane, _)| lane)).await?;
+    leaving().for_each(|(lane, job)| lanes.leave(lane, job));
+    Ok(Some(lanes))
+}
+
 /// Lets jobs remember where their ready rows stand.
 pub(super) async fn move_jobs(unit: &mut Unit<'_>, month: Month, keys: &[ReadyKey]) -> Try<()> {
     let moved = |chunk: &[ReadyKey]| {
         let routes = chunk.iter().flat_map(|key| values![key.job, key.route]);
+        let priorities = chunk.iter().flat_map(|key| values![key.job, key.priority]);
         let times = chunk.iter().flat_map(|key| values![key.job, key.ready_time]);
-        routes.chain(times).chain(chunk.iter().map(|key| Value::from(key.job))).collect()
+        routes.chain(priorities).chain(times).chain(chunk.iter().map(|key| Value::from(key.job))).collect()
     };
     if unit.execute_each(Sql::MoveJobs, Place::Month(month), keys, moved).await? != keys.len() as u64 {
         return Err(Fault::other(format!("a live job is missing in month {month}")));
@@ -424,7 +527,7 @@ async fn end_runs(
     moves: &[Move<'_>],
     now: Time,
     names: &HashMap<SessionId, String>,
-) -> Try<HashMap<JobId, Finished>> {
+) -> Try<(HashMap<JobId, Finished>, bool)> {
     let done: Vec<&Move<'_>> = moves.iter().filter(|one| matches!(one.next, Next::Done { .. })).collect();
     let mut statuses = read_status(unit, &done).await?;
     let mut by_month: BTreeMap<Month, Vec<OutcomeRow>> = BTreeMap::new();
@@ -433,14 +536,23 @@ async fn end_runs(
         by_month.entry(one.held.row.lease.month).or_default().extend(one.outcome(now, names, status));
     }
     let mut refused = HashMap::new();
-    for (month, rows) in by_month {
-        refused.extend(insert_outcomes(unit, month, &rows).await?);
-        label_endings(unit, month, &rows).await?;
+    let of_job: HashMap<JobId, &Move<'_>> =
+        done.iter().map(|one| (one.held.row.lease.fence.job, *one)).collect();
+    let mut over = Vec::new();
+    for (month, rows) in &by_month {
+        refused.extend(insert_outcomes(unit, *month, rows).await?);
+        label_endings(unit, *month, rows).await?;
+        over.extend(rows.iter().filter(|row| !refused.contains_key(&row.job)).map(|outcome| {
+            let one = of_job.get(&outcome.job);
+            let flags = one.map_or(LeaseFlags::default(), |one| one.held.row.lease.flags);
+            Over { outcome, flags, spec: one.and_then(|one| one.spec.as_ref()) }
+        }));
     }
+    let others_wait = follow(unit, &over).await?;
     forget(unit, &done, LeaseFlags::PROGRESS, Sql::DeleteProgress).await?;
     let all: Vec<&Move<'_>> = moves.iter().collect();
     forget(unit, &all, LeaseFlags::CANCEL, Sql::DeleteCancels).await?;
-    Ok(refused)
+    Ok((refused, others_wait))
 }
 
 async fn read_status(unit: &mut Unit<'_>, done: &[&Move<'_>]) -> Try<HashMap<JobId, String>> {

@@ -2,9 +2,13 @@
 
 mod cancel;
 mod claim;
+mod command;
 mod enqueue;
+mod family;
 mod finish;
+mod follow;
 mod ids;
+mod lane;
 mod read;
 mod report;
 mod requeue;

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::store::caches::MonthRow;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{Detail, LeaseRow, read_job, read_outcome, read_turn};
+use crate::store::rows::{Detail, LeaseRow, read_job, read_outcome, read_turn, wait_of};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read};
@@ -154,7 +154,7 @@ async fn read_views(unit: &mut Unit<'_>, place: Place, jobs: &[JobId], payloads:
     let mut views = rows.into_iter().map(|mut row| read_view(&mut row, month)).collect::<Try<Vec<View>>>()?;
     let had_trouble = |view: &&View| {
         let spent = match view.phase {
-            Phase::Ready => view.turn.attempt,
+            Phase::Ready(_) => view.turn.attempt,
             Phase::Leased(..) => view.turn.attempt - 1,
             Phase::Ended(_) => return false,
         };
@@ -192,10 +192,11 @@ pub(super) async fn read_last_errors(
 fn read_view(row: &mut Columns, month: Month) -> Try<View> {
     let job = read_job(row, month)?;
     let ready = if row.is_null() {
-        row.skip(4);
+        row.skip(5);
         None
     } else {
-        Some(read_turn(row)?)
+        let turn = read_turn(row)?;
+        Some((turn, wait_of(job.ready.route, row.route()?)))
     };
     let lease = if row.is_null() {
         row.skip(LeaseRow::COLUMNS);
@@ -217,7 +218,7 @@ fn read_view(row: &mut Columns, month: Month) -> Try<View> {
             let turn = lease.turn;
             (Phase::Leased(Box::new(lease), name), turn, status)
         }
-        (None, None, Some(turn)) => (Phase::Ready, turn, status),
+        (None, None, Some((turn, wait))) => (Phase::Ready(wait), turn, status),
         (None, None, None) => return Err(nowhere(job.id, job.run)),
     };
     let last_error = match &phase {

@@ -10,13 +10,14 @@ use crate::store::unit::{Unit, transact};
 use crate::store::value::values;
 use crate::store::verbs::enqueue::{holder_of_request, keep_request};
 use crate::store::verbs::ids;
-use crate::store::{RequeueAnswer, Result};
+use crate::store::verbs::lane::{Lanes, last_place, wake_of};
+use crate::store::{RequeueAnswer, Result, Wake};
 
 /// What one try came to.
 enum Verdict {
-    Answer(RequeueAnswer),
-    /// Nothing was changed: the job goes to a route whose id is not known here.
-    NeedRoute(Route),
+    Answer(RequeueAnswer, Wake),
+    /// Nothing was changed: the job goes to routes whose ids are not known here.
+    NeedRoutes(Vec<Route>),
 }
 
 impl SqlStore {
@@ -25,21 +26,23 @@ impl SqlStore {
         job: JobId,
         run: Option<Run>,
         request_id: &str,
-    ) -> Result<RequeueAnswer> {
+    ) -> Result<(RequeueAnswer, Wake)> {
         loop {
-            let Some(row) = self.month_of(job).await? else { return Ok(RequeueAnswer::NotFound) };
+            let Some(row) = self.month_of(job).await? else {
+                return Ok((RequeueAnswer::NotFound, Wake::default()));
+            };
             if row.moved_to.is_some() {
                 self.fetch_back(job, &row).await?;
             }
             match transact!(self.engine, Class::Vital, |unit| self
                 .requeue_in(unit, job, run, request_id, row.month))?
             {
-                Verdict::NeedRoute(route) => {
-                    self.routes(&[route]).await?;
+                Verdict::NeedRoutes(routes) => {
+                    self.routes(&routes).await?;
                 }
-                Verdict::Answer(RequeueAnswer::NotFound)
+                Verdict::Answer(RequeueAnswer::NotFound, _)
                     if self.months.is_in_newest(job) && self.reload_months().await? => {}
-                Verdict::Answer(answer) => return Ok(answer),
+                Verdict::Answer(answer, wake) => return Ok((answer, wake)),
             }
         }
     }
@@ -52,35 +55,36 @@ impl SqlStore {
         request_id: &str,
         month: Month,
     ) -> Try<Verdict> {
+        let nothing = |answer| Ok(Verdict::Answer(answer, Wake::default()));
         let Some(mut row) = unit.fetch_one(Sql::LockJob, Place::Month(month), values![job]).await? else {
-            return Ok(Verdict::Answer(RequeueAnswer::NotFound));
+            return nothing(RequeueAnswer::NotFound);
         };
         let job = read_job(&mut row, month)?;
         if let Some(first) = holder_of_request(unit, request_id).await? {
             let is_repeat = first == job.id;
             let answer =
                 if is_repeat { RequeueAnswer::Repeated(job.run) } else { RequeueAnswer::RequestReused };
-            return Ok(Verdict::Answer(answer));
+            return nothing(answer);
         }
         if let Some(run) = run.filter(|run| *run != job.run) {
             let next = Run(run.0.saturating_add(1));
             let known = (Run(1)..job.run).contains(&run);
             let answer = if known { RequeueAnswer::Repeated(next) } else { RequeueAnswer::NoSuchRun(run) };
-            return Ok(Verdict::Answer(answer));
+            return nothing(answer);
         }
         let now = unit.now().await?;
         let epoch = match last_epoch(unit, &job, now).await? {
             Ok(epoch) => epoch,
-            Err(state) => return Ok(Verdict::Answer(RequeueAnswer::Refused(state))),
+            Err(state) => return nothing(RequeueAnswer::Refused(state)),
         };
-        let route = job.spec.route();
-        match self.routes.get(&route) {
-            None => Ok(Verdict::NeedRoute(route)),
-            Some(id) => {
-                keep_request(unit, request_id, job.id, now).await?;
-                Ok(Verdict::Answer(RequeueAnswer::Requeued(begin_run(unit, job, id, epoch, now).await?)))
-            }
+        let routes: Vec<Route> = std::iter::once(job.spec.route()).chain(job.spec.lane()).collect();
+        let ids: Vec<RouteId> = routes.iter().filter_map(|route| self.routes.get(route)).collect();
+        if ids.len() < routes.len() {
+            return Ok(Verdict::NeedRoutes(routes));
         }
+        keep_request(unit, request_id, job.id, now).await?;
+        let (run, wake) = begin_run(unit, job, (ids[0], ids.get(1).copied()), epoch, now).await?;
+        Ok(Verdict::Answer(RequeueAnswer::Requeued(run), wake))
     }
 }
 
@@ -100,18 +104,30 @@ async fn last_epoch(unit: &mut Unit<'_>, job: &Job, now: Time) -> Try<Result<Epo
     })
 }
 
-async fn begin_run(unit: &mut Unit<'_>, job: Job, route: RouteId, last: Epoch, now: Time) -> Try<Run> {
+/// Stores the first ready row of a new run. In a lane it goes behind all who wait.
+async fn begin_run(
+    unit: &mut Unit<'_>,
+    job: Job,
+    (route, lane): (RouteId, Option<RouteId>),
+    last: Epoch,
+    now: Time,
+) -> Try<(Run, Wake)> {
     let old = job.run;
     let run = Run(old.0.saturating_add(1));
     let ready = ReadyKey { route, priority: job.spec.priority, ready_time: now, job: job.id };
     let job = Job { run, run_time: now, ready, ..job };
     let turn = Turn { epoch: last.next(now), ..Turn::default() };
-    unit.insert(Sql::InsertReady, Place::Fixed, vec![ReadyRow::first(&job, turn, Time::NEVER).values()])
-        .await?;
+    let row = ReadyRow::first(&job, turn, Time::NEVER, lane);
+    let mut lanes = Lanes::lock(unit, lane.into_iter()).await?;
+    let place = last_place(unit, lane, job.id).await?;
+    let row = lanes.enter(row, place, now);
+    unit.insert(Sql::InsertReady, Place::Fixed, vec![row.values()]).await?;
+    let mut rows = lanes.close(unit, now).await?;
     unit.execute(Sql::ForgetProgress, Place::Fixed, values![job.id]).await?;
-    let guard = values![run, now, route, ready.priority, now, job.id, old];
+    let guard = values![run, now, row.key.route, row.key.priority, row.key.ready_time, job.id, old];
     if unit.execute(Sql::RequeueJob, Place::Month(job.month), guard).await? != 1 {
         return Err(Fault::raced("requeued job"));
     }
-    Ok(run)
+    rows.push(row);
+    Ok((run, wake_of(&rows)))
 }

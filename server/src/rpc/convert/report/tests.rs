@@ -110,9 +110,9 @@ fn every_field_of_a_report_has_a_limit() {
         ("heartbeat.loops", "256", loops(256), loops(257)),
     ];
     for (field, limit, at, above) in cases {
-        let at = report(at, &SETTINGS);
+        let at = report(at, &SETTINGS, Time(0));
         assert_eq!(at.refused, None, "{field} at its limit");
-        let error = error_of(report(above, &SETTINGS));
+        let error = error_of(report(above, &SETTINGS, Time(0)));
         assert_eq!((error.field.as_str(), error.code()), (field, pb::ReportErrorCode::Invalid));
         assert!(error.message.contains(limit), "{field}: {:?} does not name {limit}", error.message);
     }
@@ -124,8 +124,8 @@ fn too_many_parts_in_one_message_are_refused_together() {
         progress: vec![pb::ProgressReport { lease: lease(), ..Default::default() }; count],
         ..Default::default()
     };
-    assert_eq!(report(many(1_000), &SETTINGS).report.progress.len(), 1_000);
-    let taken = report(many(1_001), &SETTINGS);
+    assert_eq!(report(many(1_000), &SETTINGS, Time(0)).report.progress.len(), 1_000);
+    let taken = report(many(1_001), &SETTINGS, Time(0));
     assert!(taken.report.progress.is_empty());
     let error = error_of(taken);
     assert_eq!((error.field.as_str(), error.code()), ("progress", pb::ReportErrorCode::ResourceExhausted));
@@ -135,7 +135,7 @@ fn too_many_parts_in_one_message_are_refused_together() {
 fn a_lease_that_cannot_be_read_spoils_only_its_own_part() {
     let mut given = fail(|_| ());
     given.outcomes.insert(0, pb::OutcomeReport { lease: "nonsense".into(), ..Default::default() });
-    let taken = report(given, &SETTINGS);
+    let taken = report(given, &SETTINGS, Time(0));
     assert_eq!(taken.report.outcomes.len(), 1);
     let refused = taken.refused.unwrap();
     assert_eq!(refused.errors[0].field, "outcomes[0].lease");
@@ -144,43 +144,45 @@ fn a_lease_that_cannot_be_read_spoils_only_its_own_part() {
 
 #[test]
 fn a_bad_outcome_is_refused_by_its_lease_so_that_another_can_be_sent() {
-    let refused = report(complete((1 << 20) + 1), &SETTINGS).refused.unwrap();
+    let refused = report(complete((1 << 20) + 1), &SETTINGS, Time(0)).refused.unwrap();
     let ack = &refused.acks[0];
     assert_eq!((ack.lease.as_str(), ack.outcome_stored), (lease().as_str(), false));
     let nothing = pb::OutcomeReport { lease: lease(), ..Default::default() };
     let given = pb::ReportJobsRequest { outcomes: vec![nothing], ..Default::default() };
-    assert_eq!(error_of(report(given, &SETTINGS)).field, "outcomes[0].outcome");
+    assert_eq!(error_of(report(given, &SETTINGS, Time(0))).field, "outcomes[0].outcome");
 }
 
 #[test]
 fn the_credit_of_refused_lines_is_given_back() {
     let given = logs(|logs| logs.lines = vec![line(16_385, 0)]);
     let cost = given.logs[0].encoded_len() as i64;
-    assert_eq!(report(given, &SETTINGS).refused.unwrap().log_credit_bytes, cost);
-    let taken = report(logs(|logs| logs.lines = vec![line(10, 0)]), &SETTINGS);
+    assert_eq!(report(given, &SETTINGS, Time(0)).refused.unwrap().log_credit_bytes, cost);
+    let taken = report(logs(|logs| logs.lines = vec![line(10, 0)]), &SETTINGS, Time(0));
     assert!(taken.refused.is_none() && taken.report.logs[0].bytes > 10);
 }
 
 #[test]
-fn jobs_to_enqueue_with_an_outcome_are_refused_by_name() {
+fn a_bad_job_that_comes_with_an_outcome_is_named() {
     let complete = pb::CompleteOutcome { result: None, enqueue: vec![pb::EnqueueItem::default()] };
-    let error = error_of(report(outcome(pb::outcome_report::Outcome::Complete(complete)), &SETTINGS));
+    let error =
+        error_of(report(outcome(pb::outcome_report::Outcome::Complete(complete)), &SETTINGS, Time(0)));
     assert_eq!(
         (error.field.as_str(), error.code()),
-        ("outcomes[0].complete.enqueue", pb::ReportErrorCode::Invalid)
+        ("outcomes[0].complete.enqueue[0].work", pb::ReportErrorCode::Invalid)
     );
 }
 
 #[test]
 fn a_heartbeat_with_a_lease_that_cannot_be_read_is_not_taken_in_part() {
-    let taken = report(heartbeat(|beat| beat.leases = vec![lease(), "x".into()]), &SETTINGS);
+    let taken = report(heartbeat(|beat| beat.leases = vec![lease(), "x".into()]), &SETTINGS, Time(0));
     assert!(taken.report.heartbeat.is_none());
     assert_eq!(error_of(taken).field, "heartbeat.leases[1]");
 }
 
 #[test]
 fn a_worker_process_tells_only_failures_that_it_can_know() {
-    let reason = |reason: pb::FailureReason| report(fail(|fail| fail.reason = reason.into()), &SETTINGS);
+    let reason =
+        |reason: pb::FailureReason| report(fail(|fail| fail.reason = reason.into()), &SETTINGS, Time(0));
     let ended = |taken: Taken| match &taken.report.outcomes[0].ended {
         Ended::Failed { error, retryable, .. } => (error.reason, *retryable),
         other => panic!("{other:?}"),
@@ -196,7 +198,7 @@ fn a_worker_process_tells_only_failures_that_it_can_know() {
 fn fields_of_a_line_are_stored_as_json_and_shown_as_they_came() {
     let fields = HashMap::from([("k\"".to_owned(), "v\n".to_owned())]);
     let given = logs(|logs| logs.lines = vec![pb::LogEntry { fields: fields.clone(), ..line(1, 0) }]);
-    let (_, level, message, stored) = report(given, &SETTINGS).report.logs.remove(0).lines.remove(0);
+    let (_, level, message, stored) = report(given, &SETTINGS, Time(0)).report.logs.remove(0).lines.remove(0);
     assert_eq!((level, message.as_str()), (Level::Info, "x"));
     let shown = crate::rpc::convert::log_line(&crate::model::LogLine {
         sequence: 1,

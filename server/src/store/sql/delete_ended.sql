@@ -1,0 +1,3 @@
+-- Everybody was told of this end.
+DELETE FROM {p}job_ended
+WHERE job_id = ? AND run = ?
