@@ -6,14 +6,22 @@
 
 #[path = "system/bad_input.rs"]
 mod bad_input;
+#[path = "system/batch.rs"]
+mod batch;
+#[path = "system/callback.rs"]
+mod callback;
 #[path = "system/cancel.rs"]
 mod cancel;
 #[path = "system/claim.rs"]
 mod claim;
+#[path = "system/dependencies.rs"]
+mod dependencies;
 #[path = "system/enqueue.rs"]
 mod enqueue;
 #[path = "system/fuzz.rs"]
 mod fuzz;
+#[path = "system/lanes.rs"]
+mod lanes;
 #[path = "system/many.rs"]
 mod many;
 #[path = "system/read.rs"]

@@ -1,13 +1,13 @@
 //! What is in the contract and not built yet says so by its name: no method and no field is passed over in silence.
 
 use haulier_proto::v1 as pb;
-use haulier_tests::messages::{command, command_with, completed, json};
-use haulier_tests::{HandWorker, Refusal, Server, on_both, refusal};
+use haulier_tests::messages::{command, command_with};
+use haulier_tests::{Refusal, Server, on_both, refusal};
 use pb::admin_service_client::AdminServiceClient;
 use pb::lock_service_client::LockServiceClient;
 use pb::queue_service_client::QueueServiceClient;
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
-use pb::{JobFilter, JobOptions, JobState, ListJobsRequest, RetryPolicy};
+use pb::{JobFilter, JobOptions, ListJobsRequest, RetryPolicy};
 use tonic::Code;
 
 on_both!(
@@ -34,11 +34,9 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
     }
     check!(server.jobs();
         enqueue_api: EnqueueApiRequest = "EnqueueApi",
-        enqueue_batch: EnqueueBatchRequest = "EnqueueBatch",
         run_command: RunCommandRequest = "RunCommand",
         cancel_jobs: CancelJobsRequest = "CancelJobs",
         requeue_jobs: RequeueJobsRequest = "RequeueJobs",
-        get_batch: GetBatchRequest = "GetBatch",
         list_deliveries: ListDeliveriesRequest = "ListDeliveries",
         replay_delivery: ReplayDeliveryRequest = "ReplayDelivery",
         explain_job: ExplainJobRequest = "ExplainJob",
@@ -80,16 +78,9 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
 }
 
 async fn each_option_that_is_not_built_says_so_by_its_name(server: &Server) {
-    let parent = server.enqueue(command("work")).await.job_id;
-    let dependency = pb::Dependency { parent: Some(pb::dependency::Parent::JobId(parent)), condition: 0 };
-    let callback = pb::Callback { command: "done".into(), ..Default::default() };
     let d = JobOptions::default;
     let profile = |name: &str| Some(RetryPolicy { profile: name.into(), ..Default::default() });
     for (field, options) in [
-        ("options.worker", JobOptions { worker: Some("lane".into()), ..d() }),
-        ("options.worker_order", JobOptions { worker_order: pb::WorkerOrder::Relaxed.into(), ..d() }),
-        ("options.depends_on", JobOptions { depends_on: vec![dependency], ..d() }),
-        ("options.callback", JobOptions { callback: Some(callback), ..d() }),
         ("options.reply_to", JobOptions { reply_to: "https://example.org".into(), ..d() }),
         ("options.reply_mode", JobOptions { reply_mode: pb::ReplyMode::Carry.into(), ..d() }),
         ("options.reply_body", JobOptions { reply_body: pb::ReplyBody::Envelope.into(), ..d() }),
@@ -99,16 +90,13 @@ async fn each_option_that_is_not_built_says_so_by_its_name(server: &Server) {
     ] {
         must_say(&server.enqueue_refused(command_with("work", options)).await, field);
     }
-    // An empty named worker says: none. That is what every job has now.
-    server.enqueue(command_with("work", JobOptions { worker: Some(String::new()), ..d() })).await;
     let listed = server.jobs().list_jobs(ListJobsRequest::default()).await.unwrap().into_inner().jobs;
-    assert_eq!(listed.len(), 2);
+    assert!(listed.is_empty());
 }
 
 async fn each_filter_that_is_not_built_says_so_by_its_name(server: &Server) {
     let d = JobFilter::default;
     for (field, filter) in [
-        ("filter.worker", JobFilter { worker: "lane".into(), ..d() }),
         ("filter.reply_to", JobFilter { reply_to: "https://example.org".into(), ..d() }),
         ("filter.recurring_task", JobFilter { recurring_task: "nightly".into(), ..d() }),
     ] {
@@ -133,28 +121,6 @@ async fn other_fields_that_are_not_built_say_so_by_their_name(server: &Server) {
     };
     let request = requeue(|request| request.include_dependants = true);
     must_say(&refusal(server.jobs().requeue_job(request).await), "include_dependants");
-
-    let served =
-        pb::ServedCommand { command: "work".into(), worker: Some("lane".into()), ..Default::default() };
-    let request = pb::RegisterWorkerRequest {
-        name: "me".into(),
-        instance_id: "1".into(),
-        commands: vec![served],
-        ..Default::default()
-    };
-    must_say(&refusal(server.workers().register_worker(request).await), "commands[0].worker");
-
-    server.enqueue(command("work")).await;
-    let mut worker = HandWorker::register(server, &["work"]).await;
-    let job = worker.claim_one().await;
-    let item = pb::EnqueueCommandItem { command: "next".into(), ..Default::default() };
-    let item = pb::EnqueueItem { work: Some(pb::enqueue_item::Work::Command(item)), ..Default::default() };
-    let complete = pb::CompleteOutcome { result: json("1"), enqueue: vec![item] };
-    let ack = worker.end(&job.lease, pb::outcome_report::Outcome::Complete(complete)).await;
-    let error = ack.error.expect("a refusal");
-    assert_eq!(error.field, "outcomes[0].complete.enqueue");
-    assert_eq!(server.summary(job.job_id).await.state(), JobState::Running);
-    assert_eq!(worker.end_well(&job.lease, completed("1")).await, JobState::Completed);
 }
 
 async fn a_method_that_no_contract_has_is_unimplemented(server: &Server) {
