@@ -15,6 +15,8 @@ mod actors;
 mod autopsy;
 #[path = "crash/faults.rs"]
 mod faults;
+#[path = "crash/lanes.rs"]
+mod lanes;
 #[path = "crash/rig.rs"]
 mod rig;
 
@@ -51,6 +53,18 @@ promises!(
     g08_jobs_of_a_dead_worker_start_again_in_time: 8,
     g11_a_job_that_was_cancelled_while_it_waited_never_starts: 11,
 );
+
+mod g09_jobs_of_a_named_worker_are_leased_one_at_a_time_in_their_order {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::lanes::run(super::Engine::Sqlite, super::rounds()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_mariadb() {
+        super::lanes::run(super::Engine::MariaDb, super::rounds()).await;
+    }
+}
 
 fn must_hold(guarantee: u8, verdict: &Verdict) {
     let broken: Vec<String> = verdict

@@ -518,7 +518,7 @@ async fn requests_are_forgotten_when_they_are_old(bench: Bench) {
     let mut old = bench.job(|spec| spec.request_id = "old".into()).await;
     old.job.create_time = old.job.create_time.minus(limits::REQUEST_ID_LIFE + Duration::from_secs(1));
     let new = bench.job(|spec| (spec.request_id, spec.ref_id) = ("new".into(), "q".into())).await;
-    bench.store.enqueue(&[old, new]).await.unwrap().0;
+    bench.store.enqueue(&[old, new]).await.unwrap();
     let mut after = None;
     let mut stretches = 0;
     loop {
@@ -631,7 +631,7 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
     for _ in 0..60 {
         jobs.push(bench.job(|_| {}).await);
     }
-    bench.store.enqueue(&jobs).await.unwrap().0;
+    bench.store.enqueue(&jobs).await.unwrap();
     let mut racers = tokio::task::JoinSet::new();
     for claim_loop in 0..8 {
         let (store, session) = (Arc::clone(&bench.store), bench.session);
