@@ -11,13 +11,13 @@ use super::sql_store::SqlStore;
 use super::*;
 use crate::clock;
 use crate::model::{
-    AttemptEnd, Ending, FailureReason, JobError, LeaseFlags, Phase, ReadyKey, RetryPolicy, SessionState,
-    Spec, Work, digest, limits,
+    AttemptEnd, Ending, FailureReason, JobError, LeaseFlags, Phase, ReadyKey, RetryPolicy, RouteKind,
+    SessionState, Spec, Work, digest, limits,
 };
 
 /// A store of its own, with a session that serves.
-struct Bench {
-    store: Arc<SqlStore>,
+pub(super) struct Bench {
+    pub(super) store: Arc<SqlStore>,
     session: SessionId,
     sequence: i64,
     _folder: Option<tempfile::TempDir>,
@@ -62,14 +62,14 @@ on_both! {
 }
 
 impl Bench {
-    async fn on_sqlite() -> Bench {
+    pub(super) async fn on_sqlite() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("jobs.db").display());
         let store = open_store(&url, OpenOptions::default()).await.unwrap();
         Bench::over(store, Some(folder)).await
     }
 
-    async fn on_mariadb() -> Bench {
+    pub(super) async fn on_mariadb() -> Bench {
         let url = mariadb::shared().database().unwrap();
         let options = OpenOptions { table_prefix: "haulier_".into(), ..OpenOptions::default() };
         Bench::over(open_store(&url, options).await.unwrap(), None).await
@@ -102,7 +102,7 @@ impl Bench {
         session.id
     }
 
-    async fn job(&self, change: impl FnOnce(&mut Spec)) -> NewJob {
+    pub(super) async fn job(&self, change: impl FnOnce(&mut Spec)) -> NewJob {
         let mut spec = Spec::new(Work::Command("Test".into()));
         change(&mut spec);
         let block = self.store.reserve_ids(1).await.unwrap();
@@ -126,7 +126,7 @@ impl Bench {
         NewJob::free(job)
     }
 
-    async fn enqueue(&self, change: impl FnOnce(&mut Spec)) -> JobId {
+    pub(super) async fn enqueue(&self, change: impl FnOnce(&mut Spec)) -> JobId {
         let new = self.job(change).await;
         let id = new.job.id;
         assert_eq!(self.store.enqueue(&[new]).await.unwrap().0, [Enqueued::Ready]);
@@ -138,10 +138,14 @@ impl Bench {
         ClaimTicket { session: self.session, claim_loop: 1, sequence: self.sequence }
     }
 
-    async fn claim(&mut self, max_jobs: usize) -> Vec<LeasedJob> {
+    pub(super) async fn claim(&mut self, max_jobs: usize) -> Vec<LeasedJob> {
         let ticket = self.ticket();
         self.store.loop_state(self.session, 1).await.unwrap().unwrap();
         let mut backlog = self.store.look().await.unwrap();
+        // As the engine does: what waits in a lane is claimed by nobody.
+        let routes = self.store.all_routes().await.unwrap();
+        let is_lane = |id| routes.iter().any(|(other, route)| *other == id && route.kind == RouteKind::Lane);
+        backlog.retain(|group| !is_lane(group.route));
         backlog.sort_by_key(|group| -group.priority);
         let groups = backlog.iter().map(|group| (group.route, group.priority)).collect();
         let now = self.store.now().await.unwrap();
@@ -158,11 +162,11 @@ impl Bench {
         self.store.finish(&[end], OnLocked::Wait).await.unwrap().0.remove(0)
     }
 
-    async fn view(&self, job: JobId) -> View {
+    pub(super) async fn view(&self, job: JobId) -> View {
         self.store.views(&[job], Payloads::Read).await.unwrap().remove(0)
     }
 
-    async fn state(&self, job: JobId) -> State {
+    pub(super) async fn state(&self, job: JobId) -> State {
         self.view(job).await.state(self.store.now().await.unwrap())
     }
 }

@@ -23,7 +23,7 @@ use crate::store::verbs::{fences, ids};
 use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError, Wake};
 
 /// What one try came to.
-enum Verdict {
+pub(super) enum Verdict {
     Finished(Vec<Finished>, Wake),
     /// Nothing was changed: jobs go to routes that must be made first.
     NeedRoutes(Vec<Route>),
@@ -107,7 +107,12 @@ impl SqlStore {
         Ok(ended)
     }
 
-    async fn finish_in(&self, unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Verdict> {
+    pub(super) async fn finish_in(
+        &self,
+        unit: &mut Unit<'_>,
+        ends: &[Finish],
+        on_locked: OnLocked,
+    ) -> Try<Verdict> {
         let (held, now) = lock_leases(unit, ends.iter().map(|end| end.fence.job), on_locked).await?;
         let sorted = sort_out(ends, &held);
         let moves = self.decide(unit, sorted.held, now).await?;

@@ -8,6 +8,8 @@ mod family;
 mod finish;
 mod follow;
 mod ids;
+#[cfg(test)]
+mod interleavings;
 mod lane;
 mod read;
 mod report;
