@@ -1,11 +1,16 @@
 //! Cancel and requeue: what operators and clients do to a job from outside. They are never fenced, they act on state.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::unit::unit;
 use super::{CancelCall, CancelResult, Core, Down, Engine, Error, JobKey, Result, Stop};
-use crate::model::{CancelMark, Ended, Fence, JobId, Run, SessionId, View, limits};
-use crate::store::{CancelAnswer, CancelOrder, Finish, OnLocked, Payloads, RequeueAnswer, Tick};
+use crate::model::{
+    CancelMark, CancelReason, Dependency, Ended, Ending, Fence, JobId, Order, Run, SessionId, View, limits,
+};
+use crate::store::{
+    CancelAnswer, CancelOrder, Finish, LabelKind, OnLocked, Payloads, RequeueAnswer, Tick, Walk, WalkSource,
+};
 
 impl Engine {
     /// Cancels a job: at once while it waits, through its handler while it runs.
@@ -70,6 +75,25 @@ impl Engine {
         .await
     }
 
+    /// Starts the dependants of a job again that were cancelled because of it, down to the last; they wait for their parents
+    /// as before. Answers how many. Done again after a crash it goes on where it was.
+    pub async fn requeue_dependants(&self, job: JobId) -> Result<i64> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            let (mut open, mut count) = (vec![job], 0);
+            while let Some(parent) = open.pop() {
+                for child in core.lost_children(parent).await? {
+                    if core.requeue_child(&child).await? {
+                        count += 1;
+                        open.push(child.job.id);
+                    }
+                }
+            }
+            Ok(count)
+        })
+        .await
+    }
+
     /// Passes on the cancel requests of running jobs to the worker processes attached here.
     pub async fn poll_cancels(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
@@ -127,6 +151,50 @@ impl Core {
         Ok(())
     }
 
+    /// Children of a job that were cancelled because of a parent.
+    async fn lost_children(&self, parent: JobId) -> Result<Vec<View>> {
+        let mut children = Vec::new();
+        for range in self.store.months().await? {
+            let mut after = None;
+            loop {
+                let source = WalkSource::Label(range.month, LabelKind::DependsOn, parent.to_string());
+                let walk = Walk { source, order: Order::OldestFirst, after, limit: limits::SWEEP_ROWS_MAX };
+                let ids = self.store.walk(&walk).await?;
+                let views = self.store.views(&ids, Payloads::LeftOut).await?;
+                children.extend(views.into_iter().filter(was_cancelled_by_a_parent));
+                if (ids.len() as i64) < limits::SWEEP_ROWS_MAX {
+                    break;
+                }
+                after = ids.last().copied();
+            }
+        }
+        Ok(children)
+    }
+
+    /// False for a child that another parent dooms as before.
+    async fn requeue_child(&self, child: &View) -> Result<bool> {
+        let waits = &child.job.spec.depends_on;
+        let parents: Vec<JobId> = waits.iter().map(|wait| wait.parent).collect();
+        let ended: HashMap<JobId, Ending> = self
+            .store
+            .views(&parents, Payloads::LeftOut)
+            .await?
+            .iter()
+            .filter_map(|view| Some((view.job.id, view.outcome()?.ending)))
+            .collect();
+        let unmet =
+            |wait: &Dependency| ended.get(&wait.parent).is_some_and(|is| !wait.condition.is_met_by(*is));
+        if waits.iter().any(unmet) {
+            return Ok(false);
+        }
+        let open: Vec<Dependency> =
+            waits.iter().filter(|wait| !ended.contains_key(&wait.parent)).copied().collect();
+        let (answer, wake) = self.store.requeue_child(child.job.id, &open).await?;
+        self.heed(wake);
+        self.hub.changed([child.job.id]);
+        Ok(matches!(answer, RequeueAnswer::Requeued(_)))
+    }
+
     fn tell(&self, session: SessionId, down: Down) -> bool {
         self.sessions.get(session).is_some_and(|link| link.tell(down))
     }
@@ -157,4 +225,9 @@ impl Core {
             JobKey::Ref(ref_id) => self.id_of_ref(ref_id).await,
         }
     }
+}
+
+fn was_cancelled_by_a_parent(view: &View) -> bool {
+    let cancelled = view.outcome().and_then(|outcome| outcome.cancelled.as_ref());
+    cancelled.is_some_and(|cancelled| cancelled.reason == CancelReason::Parent)
 }

@@ -141,8 +141,11 @@ impl JobService for Jobs {
         let given = request.into_inner();
         let (job, run) = requeue_call(&given).map_err(status::of)?;
         let (view, created) = self.engine.requeue(job, run, given.request_id).await.map_err(status::of)?;
+        let dependants =
+            if given.include_dependants { self.engine.requeue_dependants(job).await } else { Ok(0) };
+        let dependant_count = dependants.map_err(status::of)?;
         let job = convert::job_summary(&view, self.engine.now());
-        Ok(Response::new(pb::RequeueJobResponse { job: Some(job), created, dependant_count: 0 }))
+        Ok(Response::new(pb::RequeueJobResponse { job: Some(job), created, dependant_count }))
     }
 
     async fn list_job_attempts(
@@ -272,9 +275,6 @@ fn cancel_call(given: pb::CancelJobRequest) -> Result<CancelCall, Error> {
 fn requeue_call(given: &pb::RequeueJobRequest) -> Result<(JobId, Option<Run>), Error> {
     let mut check = Check::new();
     let call = (check.job_id("job_id", given.job_id), check.run("run", given.run));
-    if given.include_dependants {
-        check.not_built("include_dependants");
-    }
     check.chars("request_id", &given.request_id, limits::REQUEST_ID_CHARS_MAX);
     check.text("request_id", &given.request_id);
     check.pass(call)

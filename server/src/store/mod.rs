@@ -486,6 +486,8 @@ pub enum LabelKind {
     Parent,
     /// The named worker.
     Worker,
+    /// A job that it depends on.
+    DependsOn,
     /// The ending of a run that did not complete: `failed` or `cancelled`.
     Ending,
 }
@@ -681,6 +683,9 @@ pub trait Store: Send + Sync + 'static {
     /// Starts a new run of a failed or cancelled job; `run` is the one to redo, none the latest. A repeat with the same
     /// request id finds the run that the first call started; empty for none.
     async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<(RequeueAnswer, Wake)>;
+    /// As [`Store::requeue`] of the present run, for a job that was cancelled because of a parent: the new run waits for
+    /// these parents.
+    async fn requeue_child(&self, job: JobId, waits: &[Dependency]) -> Result<(RequeueAnswer, Wake)>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

@@ -15,8 +15,8 @@ use super::{
     SweptLease, Tick, Wake, Walk, Written,
 };
 use crate::model::{
-    Attempt, CancelMark, Fence, Job, JobId, Lease, Level, LogLine, Month, Outcome, Payload, Route, RouteId,
-    Run, ServerId, Session, SessionId, Time, View,
+    Attempt, CancelMark, Dependency, Fence, Job, JobId, Lease, Level, LogLine, Month, Outcome, Payload,
+    Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
 };
 
 /// A store that speaks SQL.
@@ -242,6 +242,10 @@ impl Store for SqlStore {
 
     async fn requeue(&self, job: JobId, run: Option<Run>, request_id: &str) -> Result<(RequeueAnswer, Wake)> {
         SqlStore::requeue(self, job, run, request_id).await
+    }
+
+    async fn requeue_child(&self, job: JobId, waits: &[Dependency]) -> Result<(RequeueAnswer, Wake)> {
+        SqlStore::requeue_child(self, job, waits).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

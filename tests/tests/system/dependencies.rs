@@ -17,6 +17,7 @@ on_both!(
     each_condition_decides_what_an_ending_means,
     a_failed_parent_cancels_its_dependants_down_to_the_last,
     a_cancelled_parent_cancels_its_dependants,
+    a_requeue_with_dependants_starts_the_whole_family_again,
     a_parent_that_has_ended_already_counts_with_its_ending,
     a_retry_of_the_parent_is_no_end,
     a_child_that_is_cancelled_waits_for_nobody,
@@ -143,6 +144,43 @@ async fn a_cancelled_parent_cancels_its_dependants(server: &Server) {
     let summary = server.wait_for_state(child, JobState::Cancelled).await;
     assert_eq!(summary.cancel_reason(), CancelReason::Parent);
     assert!(summary.cancel_message.contains("was cancelled"), "{}", summary.cancel_message);
+}
+
+async fn a_requeue_with_dependants_starts_the_whole_family_again(server: &Server) {
+    let options = JobOptions { retry_policy: fixed_retry(0, 1.0), ..Default::default() };
+    let parent = enqueue(server, "parent", options.clone()).await.job_id;
+    let hopeless = enqueue(server, "hopeless", options).await.job_id;
+    let child = enqueue(server, "child", on_success(parent)).await.job_id;
+    let grandchild = enqueue(server, "child", on_success(child)).await.job_id;
+    let doomed =
+        enqueue(server, "child", on(&[(parent, Condition::Success), (hopeless, Condition::Success)]))
+            .await
+            .job_id;
+    let mut worker = HandWorker::register(server, &["parent", "hopeless", "child"]).await;
+    for _ in 0..2 {
+        let job = worker.claim_one().await;
+        worker.end_well(&job.lease, failed("no")).await;
+    }
+    for id in [child, grandchild, doomed] {
+        server.wait_for_state(id, JobState::Cancelled).await;
+    }
+    let request = pb::RequeueJobRequest { job_id: parent, include_dependants: true, ..Default::default() };
+    let answer = server.jobs().requeue_job(request.clone()).await.unwrap().into_inner();
+    assert_eq!((answer.created, answer.dependant_count), (true, 2));
+    for (id, state) in [
+        (parent, JobState::Queued),
+        (child, JobState::Blocked),
+        (grandchild, JobState::Blocked),
+        (doomed, JobState::Cancelled),
+    ] {
+        assert_eq!(server.summary(id).await.state(), state);
+    }
+    assert_eq!(server.summary(child).await.run, 2);
+    for id in [parent, child, grandchild] {
+        let job = worker.claim_one().await;
+        assert_eq!(job.job_id, id);
+        worker.end_well(&job.lease, completed("1")).await;
+    }
 }
 
 async fn a_parent_that_has_ended_already_counts_with_its_ending(server: &Server) {

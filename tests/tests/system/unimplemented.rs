@@ -1,7 +1,7 @@
 //! What is in the contract and not built yet says so by its name: no method and no field is passed over in silence.
 
 use haulier_proto::v1 as pb;
-use haulier_tests::messages::{command, command_with};
+use haulier_tests::messages::command_with;
 use haulier_tests::{Refusal, Server, on_both, refusal};
 use pb::admin_service_client::AdminServiceClient;
 use pb::lock_service_client::LockServiceClient;
@@ -14,7 +14,6 @@ on_both!(
     each_method_that_is_not_built_says_so_by_its_name,
     each_option_that_is_not_built_says_so_by_its_name,
     each_filter_that_is_not_built_says_so_by_its_name,
-    other_fields_that_are_not_built_say_so_by_their_name,
     a_method_that_no_contract_has_is_unimplemented,
 );
 
@@ -109,18 +108,6 @@ async fn each_filter_that_is_not_built_says_so_by_its_name(server: &Server) {
         };
         must_say(&refused, field);
     }
-}
-
-async fn other_fields_that_are_not_built_say_so_by_their_name(server: &Server) {
-    let stored = server.enqueue(command("work")).await;
-    server.cancel(stored.job_id, "no", None).await;
-    let requeue = |set: fn(&mut pb::RequeueJobRequest)| {
-        let mut request = pb::RequeueJobRequest { job_id: stored.job_id, ..Default::default() };
-        set(&mut request);
-        request
-    };
-    let request = requeue(|request| request.include_dependants = true);
-    must_say(&refusal(server.jobs().requeue_job(request).await), "include_dependants");
 }
 
 async fn a_method_that_no_contract_has_is_unimplemented(server: &Server) {

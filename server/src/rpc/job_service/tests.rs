@@ -4,7 +4,6 @@ use crate::engine::Result as Answered;
 fn field_of<T: std::fmt::Debug>(answer: Answered<T>) -> String {
     match answer {
         Err(Error::Invalid(violations)) => violations[0].field.clone(),
-        Err(Error::NotSupported(what)) => what,
         other => panic!("{other:?}"),
     }
 }
@@ -36,16 +35,6 @@ fn a_cancel_has_a_bounded_reason_and_grace() {
     assert_eq!(field_of(cancel_call(given(1, 0))), "grace");
     let plain = pb::CancelJobRequest { target: Some(Target::JobId(3)), ..Default::default() };
     assert_eq!(cancel_call(plain).unwrap().grace, limits::CANCEL_GRACE_DEFAULT);
-}
-
-#[test]
-fn a_requeue_names_what_is_not_built() {
-    let given = pb::RequeueJobRequest { job_id: 3, ..Default::default() };
-    assert_eq!(requeue_call(&given).unwrap(), (JobId(3), None));
-    let all = pb::RequeueJobRequest { include_dependants: true, ..given.clone() };
-    assert!(field_of(requeue_call(&all)).contains("include_dependants"));
-    let long = pb::RequeueJobRequest { request_id: "r".repeat(129), ..given };
-    assert!(field_of(requeue_call(&long)).contains("request_id"));
 }
 
 #[test]

@@ -377,7 +377,9 @@ fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
         (LabelKind::Worker, spec.worker.name.clone()),
     ];
     let id = job.id;
-    let set = labels.into_iter().filter(|(_, value)| !value.is_empty());
+    let family = spec.depends_on.iter().map(|on| (LabelKind::DependsOn, on.parent.to_string()));
+    let labels = labels.into_iter().chain(family.collect::<Vec<_>>());
+    let set = labels.filter(|(_, value)| !value.is_empty());
     set.map(move |(kind, value)| values![kind.code(), key(&value), id])
 }
 

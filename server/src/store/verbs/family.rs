@@ -51,6 +51,31 @@ impl Family {
         Ok(Family { waits, doomed, waiting_parents: met.waiting })
     }
 
+    /// As [`Family::meet`], for a job that exists and is to wait again.
+    pub(super) async fn meet_again(
+        store: &SqlStore,
+        unit: &mut Unit<'_>,
+        job: JobId,
+        waits: &[Dependency],
+    ) -> Try<Family> {
+        if waits.is_empty() {
+            return Ok(Family { waits: BTreeMap::new(), doomed: BTreeMap::new(), waiting_parents: Vec::new() });
+        }
+        let outside: BTreeSet<JobId> = waits.iter().map(|wait| wait.parent).collect();
+        let met = store.meet_outside(unit, &outside).await?;
+        let lives = |wait: &&Dependency| !met.ended.contains_key(&wait.parent);
+        let left: Vec<Dependency> = waits.iter().filter(lives).copied().collect();
+        let unmet = waits.iter().find_map(|wait| {
+            let ending = met.ended.get(&wait.parent)?;
+            (!wait.condition.is_met_by(*ending)).then_some((wait.parent, *ending))
+        });
+        let waits: BTreeMap<JobId, Vec<Dependency>> =
+            Some((job, left)).into_iter().filter(|(_, left)| !left.is_empty()).collect();
+        check_children(unit, &outside, &waits).await?;
+        let doomed = unmet.map(|by| (job, by)).into_iter().collect();
+        Ok(Family { waits, doomed, waiting_parents: met.waiting })
+    }
+
     /// Notes on parents that wait that they have children.
     pub(super) async fn flag_parents(&self, unit: &mut Unit<'_>) -> Try<()> {
         let rows = lock_ready_rows(unit, &self.waiting_parents).await?;

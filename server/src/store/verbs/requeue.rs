@@ -1,6 +1,8 @@
 //! Requeueing: a new run of a job that failed or was cancelled.
 
-use crate::model::{Ending, Epoch, Job, JobId, Month, ReadyKey, Route, RouteId, Run, State, Time, Turn};
+use crate::model::{
+    Dependency, Ending, Epoch, Job, JobId, Month, ReadyKey, Route, RouteId, Run, State, Time, Turn,
+};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{ReadyRow, read_job};
@@ -9,9 +11,19 @@ use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, transact};
 use crate::store::value::values;
 use crate::store::verbs::enqueue::{holder_of_request, keep_request};
+use crate::store::verbs::family::Family;
 use crate::store::verbs::ids;
 use crate::store::verbs::lane::{Lanes, last_place, wake_of};
 use crate::store::{RequeueAnswer, Result, Wake};
+
+/// What is to be done.
+struct Order<'a> {
+    /// The run to redo; none: the present one.
+    run: Option<Run>,
+    request_id: &'a str,
+    /// Parents that the new run waits for.
+    waits: &'a [Dependency],
+}
 
 /// What one try came to.
 enum Verdict {
@@ -27,6 +39,18 @@ impl SqlStore {
         run: Option<Run>,
         request_id: &str,
     ) -> Result<(RequeueAnswer, Wake)> {
+        self.requeue_by(job, &Order { run, request_id, waits: &[] }).await
+    }
+
+    pub(crate) async fn requeue_child(
+        &self,
+        job: JobId,
+        waits: &[Dependency],
+    ) -> Result<(RequeueAnswer, Wake)> {
+        self.requeue_by(job, &Order { run: None, request_id: "", waits }).await
+    }
+
+    async fn requeue_by(&self, job: JobId, order: &Order<'_>) -> Result<(RequeueAnswer, Wake)> {
         loop {
             let Some(row) = self.month_of(job).await? else {
                 return Ok((RequeueAnswer::NotFound, Wake::default()));
@@ -34,9 +58,7 @@ impl SqlStore {
             if row.moved_to.is_some() {
                 self.fetch_back(job, &row).await?;
             }
-            match transact!(self.engine, Class::Vital, |unit| self
-                .requeue_in(unit, job, run, request_id, row.month))?
-            {
+            match transact!(self.engine, Class::Vital, |unit| self.requeue_in(unit, job, order, row.month))? {
                 Verdict::NeedRoutes(routes) => {
                     self.routes(&routes).await?;
                 }
@@ -51,11 +73,16 @@ impl SqlStore {
         &self,
         unit: &mut Unit<'_>,
         job: JobId,
-        run: Option<Run>,
-        request_id: &str,
+        order: &Order<'_>,
         month: Month,
     ) -> Try<Verdict> {
+        let Order { run, request_id, waits } = *order;
         let nothing = |answer| Ok(Verdict::Answer(answer, Wake::default()));
+        // Parents before their child: leases, then jobs.
+        let family = Family::meet_again(self, unit, job, waits).await?;
+        if !family.doomed.is_empty() {
+            return nothing(RequeueAnswer::Refused(State::Cancelled));
+        }
         let Some(mut row) = unit.fetch_one(Sql::LockJob, Place::Month(month), values![job]).await? else {
             return nothing(RequeueAnswer::NotFound);
         };
@@ -83,7 +110,8 @@ impl SqlStore {
             return Ok(Verdict::NeedRoutes(routes));
         }
         keep_request(unit, request_id, job.id, now).await?;
-        let (run, wake) = begin_run(unit, job, (ids[0], ids.get(1).copied()), epoch, now).await?;
+        let goal = Goal { route: ids[0], lane: ids.get(1).copied(), last: epoch, family };
+        let (run, wake) = begin_run(unit, job, goal, now).await?;
         Ok(Verdict::Answer(RequeueAnswer::Requeued(run), wake))
     }
 }
@@ -104,14 +132,19 @@ async fn last_epoch(unit: &mut Unit<'_>, job: &Job, now: Time) -> Try<Result<Epo
     })
 }
 
-/// Stores the first ready row of a new run. In a lane it goes behind all who wait.
-async fn begin_run(
-    unit: &mut Unit<'_>,
-    job: Job,
-    (route, lane): (RouteId, Option<RouteId>),
+/// Where a new run goes.
+struct Goal {
+    route: RouteId,
+    lane: Option<RouteId>,
+    /// The epoch of the outcome before it.
     last: Epoch,
-    now: Time,
-) -> Try<(Run, Wake)> {
+    /// The parents that it waits for.
+    family: Family,
+}
+
+/// Stores the first ready row of a new run. In a lane it goes behind all who wait.
+async fn begin_run(unit: &mut Unit<'_>, job: Job, goal: Goal, now: Time) -> Try<(Run, Wake)> {
+    let Goal { route, lane, last, family } = goal;
     let old = job.run;
     let run = Run(old.0.saturating_add(1));
     let ready = ReadyKey { route, priority: job.spec.priority, ready_time: now, job: job.id };
@@ -119,8 +152,14 @@ async fn begin_run(
     let turn = Turn { epoch: last.next(now), ..Turn::default() };
     let row = ReadyRow::first(&job, turn, Time::NEVER, lane);
     let mut lanes = Lanes::lock(unit, lane.into_iter()).await?;
-    let place = last_place(unit, lane, job.id).await?;
-    let row = lanes.enter(row, place, now);
+    let row = if family.waits.is_empty() {
+        let place = last_place(unit, lane, job.id).await?;
+        lanes.enter(row, place, now)
+    } else {
+        row.behind_parents()
+    };
+    family.flag_parents(unit).await?;
+    unit.insert(Sql::InsertEdges, Place::Fixed, family.edges()).await?;
     unit.insert(Sql::InsertReady, Place::Fixed, vec![row.values()]).await?;
     let mut rows = lanes.close(unit, now).await?;
     unit.execute(Sql::ForgetProgress, Place::Fixed, values![job.id]).await?;
