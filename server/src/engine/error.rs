@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{JobId, State};
+use crate::model::{Epoch, JobId, State};
 use crate::store::StoreError;
 
 /// A field that breaks a rule or a limit.
@@ -58,6 +58,19 @@ pub enum Error {
         /// What was asked and why the state does not allow it.
         message: String,
     },
+    /// The lock has another holder than the one that was named.
+    #[error("the lock {name} is held by another, {owner:?} with token {token}: name that token, or none")]
+    LockHeld {
+        /// The lock.
+        name: String,
+        /// Its holder, for people.
+        owner: String,
+        /// Its holder's token.
+        token: Epoch,
+    },
+    /// The lock is no longer held.
+    #[error("the lock {0} is no longer held: stop what it was held for")]
+    LockLost(String),
     /// The lease is no longer held.
     #[error("the lease is no longer held: drop the work on this job")]
     LeaseLost,

@@ -21,6 +21,8 @@ mod hub;
 mod ids;
 mod inventory;
 mod list;
+mod lock;
+mod lock_queue;
 mod prepare;
 mod read;
 mod report;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 
 pub use calls::*;
 pub use error::{Error, Result, Violation};
+pub use lock::{AcquireAnswer, AcquireCall, HeldCall, ListLocksCall};
 pub use report::ReportLink;
 pub use sessions::DrainTarget;
 
@@ -50,6 +53,7 @@ use enqueue::EnqueueWork;
 use group::Group;
 use hub::Hub;
 use ids::Ids;
+use lock_queue::LockQueues;
 use report::{FinishWork, LogWork, ProgressWork};
 use room::Room;
 use routes::Routes;
@@ -68,6 +72,7 @@ pub(crate) struct Core {
     pub(crate) room: Room,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) locks: Arc<LockQueues>,
     pub(crate) settling: Settling,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
@@ -102,6 +107,7 @@ impl Engine {
             room: Room::default(),
             sessions: Sessions::default(),
             hub: Arc::default(),
+            locks: Arc::default(),
             settling: Settling::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });

@@ -33,12 +33,16 @@ impl Engine {
         .await
     }
 
-    /// Forgets what has outlived its use: request ids, lost sessions.
+    /// Forgets what has outlived its use: request ids, lost sessions, locks that nobody holds.
     pub async fn forget_old(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
         unit(async move {
             core.sessions.forget_stale();
             core.store.forget_sessions(core.clock.now().minus(LOST_SESSION_LIFE)).await?;
+            let mut lock = core.store.forget_locks(None, FORGET_STEP).await?;
+            while lock.is_some() {
+                lock = core.store.forget_locks(lock, FORGET_STEP).await?;
+            }
             let mut after = None;
             loop {
                 after = core.store.forget_requests(after, FORGET_STEP).await?;

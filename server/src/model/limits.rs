@@ -116,6 +116,24 @@ pub const ID_BLOCK_LIFE: Duration = Duration::from_secs(2);
 /// Leases that one sweep of the reaper takes in one transaction.
 pub const SWEEP_ROWS_MAX: i64 = 500;
 
+/// Secret of a lock's owner, characters.
+pub const LOCK_OWNER_ID_CHARS_MAX: usize = 128;
+/// How long a lock is held unless it is renewed, when nothing is said.
+pub const LOCK_LEASE_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// Shortest lease time of a lock.
+pub const LOCK_LEASE_TIME_MIN: Duration = Duration::from_secs(5);
+/// Longest lease time of a lock.
+pub const LOCK_LEASE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest wait for a lock in one call.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a server with callers that wait for locks looks whether these are free: released through another server, or
+/// over.
+pub const LOCK_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Callers that wait for locks on one server; beyond it the answer is RESOURCE_EXHAUSTED.
+pub const LOCK_WAITERS_MAX: usize = 10_000;
+/// How long the row of a lock that nobody holds is kept.
+pub const LOCK_LIFE: Duration = Duration::from_secs(86_400);
+
 /// Members of one shared transaction.
 pub const GROUP_ROWS_MAX: usize = 1_000;
 /// Bytes of one shared transaction.

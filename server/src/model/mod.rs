@@ -11,6 +11,7 @@ mod id;
 mod job;
 mod lease;
 pub mod limits;
+mod lock;
 mod log;
 mod next;
 mod retry;
@@ -26,6 +27,7 @@ pub use job::{
     RefPolicy, Reply, ReplyBody, ReplyMode, Route, RouteKind, Spec, State, Turn, View, Wait, Work,
 };
 pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
+pub use lock::{HoldTime, LockSecret, NamedLock};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
 pub use retry::{Backoff, RetryPolicy};

@@ -4,7 +4,6 @@
 use futures::stream::Empty;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::admin_service_server::AdminService;
-use haulier_proto::v1::lock_service_server::LockService;
 use haulier_proto::v1::queue_service_server::QueueService;
 use haulier_proto::v1::recurring_task_service_server::RecurringTaskService;
 use tonic::{Request, Response, Status};
@@ -46,14 +45,6 @@ not_built!(QueueService {
     pause_queue(PauseQueueRequest) -> pb::PauseQueueResponse, "PauseQueue";
     resume_queue(ResumeQueueRequest) -> pb::ResumeQueueResponse, "ResumeQueue";
     update_queue(UpdateQueueRequest) -> pb::UpdateQueueResponse, "UpdateQueue";
-});
-
-not_built!(LockService {
-    acquire_lock(AcquireLockRequest) -> pb::AcquireLockResponse, "AcquireLock";
-    renew_lock(RenewLockRequest) -> pb::RenewLockResponse, "RenewLock";
-    release_lock(ReleaseLockRequest) -> pb::ReleaseLockResponse, "ReleaseLock";
-    list_locks(ListLocksRequest) -> pb::ListLocksResponse, "ListLocks";
-    break_lock(BreakLockRequest) -> pb::BreakLockResponse, "BreakLock";
 });
 
 not_built!(AdminService {

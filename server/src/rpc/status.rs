@@ -41,6 +41,11 @@ pub(crate) fn of(error: Error) -> Status {
             let metadata = [("state", convert::state_name(state).into())];
             told(Code::FailedPrecondition, ErrorReason::WrongState, message, metadata)
         }
+        Error::LockHeld { owner, token, .. } => {
+            let metadata = [("owner", owner), ("fencing_token", token.to_string())];
+            told(Code::FailedPrecondition, ErrorReason::LockHeld, message, metadata)
+        }
+        Error::LockLost(_) => plain(Code::Aborted, ErrorReason::LockLost, message),
         Error::LeaseLost => plain(Code::Aborted, ErrorReason::LeaseLost, message),
         Error::SessionLost => plain(Code::Aborted, ErrorReason::SessionLost, message),
         Error::StaleSequence { stored, .. } => {
@@ -129,7 +134,7 @@ fn info<const N: usize>(reason: ErrorReason, metadata: [(&str, String); N]) -> E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{JobId, State};
+    use crate::model::{Epoch, JobId, State};
 
     /// Code, reason, one entry of the metadata, and whether it says when to try again.
     fn shown(error: Error) -> (Code, String, HashMap<String, String>, bool) {
@@ -156,6 +161,13 @@ mod tests {
                 "WRONG_STATE",
                 false,
             ),
+            (
+                Error::LockHeld { name: "n".into(), owner: "o".into(), token: Epoch(7) },
+                Code::FailedPrecondition,
+                "LOCK_HELD",
+                false,
+            ),
+            (Error::LockLost("n".into()), Code::Aborted, "LOCK_LOST", false),
             (Error::LeaseLost, Code::Aborted, "LEASE_LOST", false),
             (Error::SessionLost, Code::Aborted, "SESSION_LOST", false),
             (Error::StaleSequence { given: 1, stored: 2 }, Code::Aborted, "STALE_SEQUENCE", false),

@@ -34,6 +34,9 @@ impl Tasks {
         tasks.every("reaper", limits::TICK, engine, async |engine| engine.sweep().await);
         tasks.every("pulse", PULSE_INTERVAL, engine, async |engine| engine.pulse().await);
         tasks.every("cancel poll", limits::CANCEL_POLL, engine, async |engine| engine.poll_cancels().await);
+        tasks.every("lock looks", limits::LOCK_LOOK_INTERVAL, engine, async |engine| {
+            engine.look_at_locks().await
+        });
         tasks.every("months", UPKEEP_INTERVAL, engine, async |engine| engine.keep_months().await);
         tasks.every("forgetting", UPKEEP_INTERVAL, engine, async |engine| engine.forget_old().await);
         tasks

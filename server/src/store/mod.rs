@@ -40,8 +40,8 @@ use async_trait::async_trait;
 
 use crate::model::{
     Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
-    Level, LogLine, Month, Order, Outcome, Payload, ReadyKey, Route, RouteId, Run, ServerId, Session,
-    SessionId, State, Time, View, Wait,
+    Level, LockSecret, LogLine, Month, NamedLock, Order, Outcome, Payload, ReadyKey, Route, RouteId, Run,
+    ServerId, Session, SessionId, State, Time, View, Wait,
 };
 
 /// Why a verb did not do its work.
@@ -471,6 +471,65 @@ pub enum RequeueAnswer {
     NotFound,
 }
 
+/// A lock that is wanted.
+#[derive(Clone, Debug)]
+pub struct LockOrder {
+    /// The lock.
+    pub name: String,
+    /// Who wants it. The holder itself gets its lock and token again, renewed.
+    pub secret: LockSecret,
+    /// Who wants it, for people.
+    pub owner: String,
+    /// How long it is held unless it is renewed.
+    pub lease_time: Duration,
+    /// The server that it is wanted through.
+    pub server: ServerId,
+    /// Whether a free lock is taken; else it is only seen whether the caller holds it already.
+    pub may_take: bool,
+}
+
+/// What became of a wish for a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockAnswer {
+    /// The caller holds it.
+    Acquired(NamedLock),
+    /// Another holds it; none when it is free and was not to be taken.
+    Refused(Option<NamedLock>),
+}
+
+/// A lock in the hands of one holder.
+#[derive(Clone, Debug)]
+pub struct LockKey {
+    /// The lock.
+    pub name: String,
+    /// The holder.
+    pub secret: LockSecret,
+    /// The holder's token.
+    pub token: Epoch,
+}
+
+/// What became of a wish to break a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockBreak {
+    /// It was held so, and is no more.
+    Broken(NamedLock),
+    /// It has another holder than the one that was to lose it.
+    OtherHolder(NamedLock),
+    /// Nobody holds it.
+    NotHeld,
+}
+
+/// A stretch of locks in the order of their names.
+#[derive(Clone, Debug)]
+pub struct LockWalk {
+    /// Only names that begin so.
+    pub prefix: String,
+    /// Only names beyond this one.
+    pub after: String,
+    /// Rows read at most.
+    pub limit: i64,
+}
+
 /// Which options can be found by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LabelKind {
@@ -686,6 +745,21 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::requeue`] of the present run, for a job that was cancelled because of a parent: the new run waits for
     /// these parents.
     async fn requeue_child(&self, job: JobId, waits: &[Dependency]) -> Result<(RequeueAnswer, Wake)>;
+
+    /// Acquires a lock that is free or over, or renews it for its holder.
+    async fn acquire_lock(&self, order: &LockOrder) -> Result<LockAnswer>;
+    /// Holds a lock for longer, also when its time is over and nobody took it; false when it was lost.
+    async fn renew_lock(&self, lock: &LockKey, lease_time: Duration, server: ServerId) -> Result<bool>;
+    /// Gives a lock back; false when it was lost or given back before.
+    async fn release_lock(&self, lock: &LockKey) -> Result<bool>;
+    /// Takes a lock from its holder, whoever it is unless a token says.
+    async fn break_lock(&self, name: &str, token: Option<Epoch>) -> Result<LockBreak>;
+    /// Those of the locks that could be taken now; changes nothing.
+    async fn free_locks(&self, names: &[String]) -> Result<Vec<String>>;
+    /// The held ones of a stretch of locks, and the name to go on after, if there may be more.
+    async fn walk_locks(&self, walk: &LockWalk) -> Result<(Vec<NamedLock>, Option<String>)>;
+    /// Forgets locks that nobody has held for their life, in a stretch of at most `limit` rows; answers where to go on.
+    async fn forget_locks(&self, after: Option<String>, limit: i64) -> Result<Option<String>>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

@@ -22,6 +22,7 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::ReadSilentSessions, "one row a worker process"),
     (Sql::ReadForgottenSessions, "one row a worker process"),
     (Sql::CapSessions, "one row a worker process, and only when the clock went back"),
+    (Sql::CapLocks, "only when the clock went back"),
     (Sql::DeleteServers, "one row a server"),
     (Sql::LostLeases, "what runs: bounded by the slots of all worker processes; driven from lost sessions"),
     (Sql::OverdueLeases, "what runs: bounded by the slots of all worker processes"),
@@ -134,6 +135,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
             month.0
         ),
         format!("job_ref SELECT {key}, seq, 9"),
+        format!("named_lock SELECT {key}, x'', '', seq, 9, 0, 9, 0"),
         "lane SELECT seq, seq".to_owned(),
         "job_edge SELECT seq, seq + 1, 1".to_owned(),
         "job_ended SELECT seq, 1, 2, 0, 0".to_owned(),
@@ -153,7 +155,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     unit.lent.connection.run("COMMIT".into()).await.unwrap();
     if store.engine.dialect() == Dialect::MySql {
         let analyze = format!(
-            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, outcome_{month}, job_{month}, job_label_{month}"
+            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, outcome_{month}, job_{month}, job_label_{month}"
         );
         unit.lent.connection.look_up(&analyze).await.unwrap();
     }

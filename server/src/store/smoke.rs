@@ -41,6 +41,8 @@ macro_rules! on_both {
     };
 }
 
+mod locks;
+
 on_both! {
     a_job_lives_from_enqueue_to_outcome
     a_handoff_leases_at_once_and_a_late_one_is_refused

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -10,12 +11,12 @@ use super::sqlite::FileLock;
 use super::unit::Engine;
 use super::{
     Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
-    Declaration, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LogAppend, LogPosition, LoopState,
-    MonthRange, NewJob, OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store,
-    SweptLease, Tick, Wake, Walk, Written,
+    Declaration, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LockAnswer, LockBreak, LockKey,
+    LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthRange, NewJob, OnLocked, Payloads,
+    ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake, Walk, Written,
 };
 use crate::model::{
-    Attempt, CancelMark, Dependency, Fence, Job, JobId, Lease, Level, LogLine, Month, Outcome, Payload,
+    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LogLine, Month, NamedLock, Outcome, Payload,
     Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
 };
 
@@ -246,6 +247,34 @@ impl Store for SqlStore {
 
     async fn requeue_child(&self, job: JobId, waits: &[Dependency]) -> Result<(RequeueAnswer, Wake)> {
         SqlStore::requeue_child(self, job, waits).await
+    }
+
+    async fn acquire_lock(&self, order: &LockOrder) -> Result<LockAnswer> {
+        SqlStore::acquire_lock(self, order).await
+    }
+
+    async fn renew_lock(&self, lock: &LockKey, lease_time: Duration, server: ServerId) -> Result<bool> {
+        SqlStore::renew_lock(self, lock, lease_time, server).await
+    }
+
+    async fn release_lock(&self, lock: &LockKey) -> Result<bool> {
+        SqlStore::release_lock(self, lock).await
+    }
+
+    async fn break_lock(&self, name: &str, token: Option<Epoch>) -> Result<LockBreak> {
+        SqlStore::break_lock(self, name, token).await
+    }
+
+    async fn free_locks(&self, names: &[String]) -> Result<Vec<String>> {
+        SqlStore::free_locks(self, names).await
+    }
+
+    async fn walk_locks(&self, walk: &LockWalk) -> Result<(Vec<NamedLock>, Option<String>)> {
+        SqlStore::walk_locks(self, walk).await
+    }
+
+    async fn forget_locks(&self, after: Option<String>, limit: i64) -> Result<Option<String>> {
+        SqlStore::forget_locks(self, after, limit).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

@@ -4,7 +4,6 @@ use haulier_proto::v1 as pb;
 use haulier_tests::messages::command_with;
 use haulier_tests::{Refusal, Server, on_both, refusal};
 use pb::admin_service_client::AdminServiceClient;
-use pb::lock_service_client::LockServiceClient;
 use pb::queue_service_client::QueueServiceClient;
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
 use pb::{JobFilter, JobOptions, ListJobsRequest, RetryPolicy};
@@ -56,13 +55,6 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
         pause_queue: PauseQueueRequest = "PauseQueue",
         resume_queue: ResumeQueueRequest = "ResumeQueue",
         update_queue: UpdateQueueRequest = "UpdateQueue",
-    );
-    check!(LockServiceClient::new(channel.clone());
-        acquire_lock: AcquireLockRequest = "AcquireLock",
-        renew_lock: RenewLockRequest = "RenewLock",
-        release_lock: ReleaseLockRequest = "ReleaseLock",
-        list_locks: ListLocksRequest = "ListLocks",
-        break_lock: BreakLockRequest = "BreakLock",
     );
     let mut admin = AdminServiceClient::new(channel);
     let export = admin.export_history_month(pb::ExportHistoryMonthRequest::default()).await;

@@ -180,9 +180,24 @@ CREATE TABLE IF NOT EXISTS {p}job_pending (
     PRIMARY KEY (job_id, run, kind)
 ) {narrow};
 
--- The rows that the verbs expect: 'job', 'route', 'reaper'; names are bytes, hence the digits.
+-- Named locks. The row of one that nobody holds stays for a day, for its token.
+CREATE TABLE IF NOT EXISTS {p}named_lock (
+    name {key:128} NOT NULL PRIMARY KEY,
+    secret {key:16} NOT NULL,               -- digest of the owner id; empty: nobody holds it
+    owner {text} NOT NULL,
+    token BIGINT NOT NULL,                  -- that of the present holder, or of the last one
+    lease_time BIGINT NOT NULL,
+    acquire_time BIGINT NOT NULL,
+    expire_time BIGINT NOT NULL,            -- when it is free unless it is renewed, or since when it is
+    server_id BIGINT NOT NULL               -- that the last renewal came through
+) {narrow};
+
+-- The rows that the verbs expect: 'job', 'route', 'reaper', and 'lock' for the largest token forgotten; names are bytes,
+-- hence the digits.
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'6a6f62', 1, 0);
 
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'726f757465', 1, 0);
 
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'726561706572', 0, 0);
+
+{insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'6c6f636b', 0, 0);

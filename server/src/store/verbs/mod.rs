@@ -11,6 +11,7 @@ mod ids;
 #[cfg(test)]
 mod interleavings;
 mod lane;
+mod lock;
 mod read;
 mod report;
 mod requeue;
@@ -18,6 +19,7 @@ mod session;
 mod upkeep;
 mod walk;
 
+use session::SILENT_AFTER;
 pub(super) use upkeep::REAPER;
 
 use super::value::{Value, values};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::model::{Session, SessionId, SessionState, Time, limits};
+use crate::model::{HoldTime, Session, SessionId, SessionState, Time, limits};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{lost, read_session, session_code, session_state, session_values};
@@ -14,7 +14,7 @@ use crate::store::value::{Value, values};
 use crate::store::{Beat, BeatAnswer, Result, Tick};
 
 /// A server that ticked longer ago than this is silent.
-const SILENT_AFTER: Duration = limits::AMNESTY_AFTER;
+pub(super) const SILENT_AFTER: Duration = limits::AMNESTY_AFTER;
 /// Sessions that one transaction gives up for dead or forgets.
 const SESSIONS_MAX: i64 = 100;
 
@@ -154,36 +154,26 @@ async fn read_all(unit: &mut Unit<'_>) -> Try<Vec<(Session, i64)>> {
 /// A session whose time is over.
 struct Silent {
     session: SessionId,
-    lease_time: Duration,
-    expire_time: Time,
-    /// When the server that its last heartbeat went through was last alive, and since when without a gap.
-    server: Option<(Time, Time)>,
+    held: HoldTime,
 }
 
 impl Silent {
     /// Is it over at `tick`, all outages of ours allowed for?
     fn is_over(&self, tick: Tick) -> bool {
-        let in_amnesty = tick.amnesty_from.is_some_and(|from| tick.now < from.plus(self.lease_time));
-        let time = match self.server {
-            // A server that has just come back has heartbeats waiting that it has not taken yet.
-            Some((beat, since)) if beat.plus(SILENT_AFTER) >= tick.now => {
-                self.expire_time.max(since.plus(self.lease_time))
-            }
-            _ => self.expire_time.plus(self.lease_time),
-        };
-        !in_amnesty && time < tick.now
+        self.held.is_over(tick.now, tick.amnesty_from, SILENT_AFTER)
     }
 }
 
 async fn read_silent(unit: &mut Unit<'_>, tick: Tick) -> Try<Vec<Silent>> {
     let rows = unit.fetch(Sql::ReadSilentSessions, Place::Fixed, values![lost(), tick.now]).await?;
     let read = |mut row: crate::store::value::Columns| {
-        Ok(Silent {
-            session: SessionId(row.bytes_16()?),
+        let session = SessionId(row.bytes_16()?);
+        let held = HoldTime {
             lease_time: Duration::from_micros(row.int()?.max(0).unsigned_abs()),
             expire_time: Time(row.int()?),
             server: row.maybe_int()?.map(Time).zip(row.maybe_int()?.map(Time)),
-        })
+        };
+        Ok(Silent { session, held })
     };
     rows.into_iter().map(read).collect()
 }
@@ -192,7 +182,7 @@ async fn read_silent(unit: &mut Unit<'_>, tick: Tick) -> Try<Vec<Silent>> {
 async fn lose(unit: &mut Unit<'_>, silent: &[Silent]) -> Try<Vec<SessionId>> {
     let mut over = Vec::new();
     for one in silent {
-        let guard = values![lost(), one.session, lost(), one.expire_time];
+        let guard = values![lost(), one.session, lost(), one.held.expire_time];
         if unit.execute(Sql::LoseSession, Place::Fixed, guard).await? == 1 {
             unit.execute(Sql::EndLoops, Place::Fixed, values![one.session]).await?;
             over.push(one.session);

@@ -114,10 +114,11 @@ async fn tick(unit: &mut Unit<'_>, server: ServerId, address: &str) -> Try<Tick>
     Ok(Tick { now, last, amnesty_from })
 }
 
-/// Mends what was due before the clock stepped back: sessions end no later than one lease from now, and jobs that
-/// were due are due now.
+/// Mends what was due before the clock stepped back: sessions and locks end no later than one lease from now, and jobs
+/// that were due are due now.
 async fn step_back(unit: &mut Unit<'_>, now: Time, last: Time) -> Try<()> {
     unit.execute(Sql::CapSessions, Place::Fixed, values![now, lost(), now]).await?;
+    unit.execute(Sql::CapLocks, Place::Fixed, values![now, now]).await?;
     loop {
         let bound = values![now, last, STATEMENT_ROWS_MAX as i64];
         let rows = unit.fetch(Sql::LockReadyBetween, Place::Fixed, bound).await?;
