@@ -18,6 +18,7 @@ use crate::command::{Command, command_name};
 use crate::connect::{Connector, DEFAULT_ADDRESS, MESSAGE_BYTES_MAX, TlsSettings, Transport};
 use crate::enqueue::{Batch, Enqueue, EnqueueApi, Run};
 use crate::errors::{Error, Result};
+use crate::keeper::{Keeper, Keeping};
 use crate::options::Heritage;
 use crate::pages::Pages;
 use crate::payload::Payload;
@@ -39,6 +40,7 @@ pub struct Client {
     connector: Connector,
     deadline: Duration,
     heritage: Option<Arc<Heritage>>,
+    keeping: Keeping,
 }
 
 impl Client {
@@ -241,6 +243,11 @@ impl Client {
         &self.connector
     }
 
+    /// What renews the locks of this client and its clones.
+    pub(crate) fn keeper(&self) -> Result<Arc<Keeper>> {
+        self.keeping.keeper(&self.connector)
+    }
+
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
     }
@@ -301,7 +308,7 @@ impl Client {
         let jobs = JobServiceClient::new(transport.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { jobs, transport, connector, deadline, heritage: None }
+        Self { jobs, transport, connector, deadline, heritage: None, keeping: Keeping::default() }
     }
 }
 

@@ -78,6 +78,14 @@ pub enum Error {
     /// The lease of the running job is lost, so nothing about it can be stored any more.
     #[error("the lease is lost: {0} was not stored")]
     LeaseLost(&'static str),
+    /// The named lock is no longer surely held: what it was held for has to stop.
+    #[error("the lock {name} is lost: {why}")]
+    LockLost {
+        /// The lock.
+        name: String,
+        /// How that came about.
+        why: String,
+    },
     /// The server refused what the handler reported.
     #[error("the server refused {what}: {why}")]
     Refused {

@@ -96,6 +96,8 @@ mod enqueue;
 mod errors;
 mod handle;
 mod job;
+mod keeper;
+mod lock;
 mod log;
 pub mod options;
 mod outcome;
@@ -119,6 +121,7 @@ pub use errors::{
 };
 pub use handle::{JobHandle, is_settled, result_of};
 pub use job::{Job, Stop, StopReason};
+pub use lock::{AcquireLock, BreakLock, Lock, LockKey};
 pub use log::JobLog;
 pub use options::{Dependency, Options, Priority, RetryPolicy};
 pub use pages::{Page, Pages};

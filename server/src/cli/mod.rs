@@ -1,10 +1,11 @@
 //! The command line's client: a user of the Rust SDK, as any program is.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the job failed or something went wrong, 2 usage,
-//! 3 the job was cancelled, 4 the server is away.
+//! 3 the job was cancelled, 4 the server is away, 5 a lock is held by another or was lost.
 
 mod demo;
 mod follow;
+mod lock;
 mod show;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use haulier::proto::{self, CancelResult, JobFilter, JobState, ListOrder};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority};
 
 pub use demo::{Demo, demo};
+pub use lock::Lock;
 
 /// Ended well.
 pub const OK: u8 = 0;
@@ -28,6 +30,8 @@ pub const USAGE: u8 = 2;
 pub const CANCELLED: u8 = 3;
 /// The server is away.
 pub const AWAY: u8 = 4;
+/// A lock is held by another, or was lost.
+pub const NOT_HELD: u8 = 5;
 
 /// How long to try before the server counts as away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +51,9 @@ pub enum Command {
     Cancel(Cancel),
     /// Start a new run of a failed or cancelled job
     Requeue(Requeue),
+    /// Named locks: hold one while a program runs, list them, break them
+    #[command(subcommand)]
+    Lock(Lock),
 }
 
 /// Where the server is, and how to show what it says.
@@ -220,6 +227,7 @@ pub async fn run(command: Command) -> u8 {
         Command::List(arguments) => list(arguments).await,
         Command::Cancel(arguments) => cancel(arguments).await,
         Command::Requeue(arguments) => requeue(arguments).await,
+        Command::Lock(command) => lock::run(command).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }
@@ -428,8 +436,12 @@ fn code_of(state: JobState) -> u8 {
 }
 
 fn usage(message: &str) -> u8 {
-    let _ = writeln!(std::io::stderr().lock(), "haulier: {message}");
+    warn(message);
     USAGE
+}
+
+fn warn(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "haulier: {message}");
 }
 
 /// Says what went wrong; answers the exit code for it.

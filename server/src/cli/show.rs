@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use haulier::proto::job_result::Record;
 use haulier::proto::job_summary::Work;
 use haulier::proto::payload::Kind;
-use haulier::proto::{AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, LogLine, Payload};
+use haulier::proto::{AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload};
 use haulier::{JobState, LogLevel};
 
 /// A line on stdout. A reader that has gone, such as `head`, is no failure.
@@ -54,6 +54,21 @@ pub(super) fn jobs(jobs: &[JobSummary]) {
             job.create_time.map(|time| time.to_string()).unwrap_or_default(),
             job.tag.clone(),
             note.lines().next().unwrap_or_default().to_owned(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// Locks, a row each.
+pub(super) fn locks(locks: &[Lock]) {
+    let mut table = table(&["lock", "owner", "fencing token", "acquired", "held until"]);
+    for lock in locks {
+        table.add_row([
+            lock.name.clone(),
+            lock.owner.clone(),
+            lock.fencing_token.to_string(),
+            lock.acquire_time.map(|time| time.to_string()).unwrap_or_default(),
+            lock.expire_time.map(|time| time.to_string()).unwrap_or_default(),
         ]);
     }
     line(&table.to_string());
