@@ -80,13 +80,40 @@
 //! - Heartbeats, claims and reports run on a thread of their own: a handler that blocks does not lose the lease. Still, block on
 //!   `tokio::task::spawn_blocking`: a blocking handler can be told to stop, but not be dropped.
 //!
+//! # One at a time, and again and again
+//!
+//! - [`Client::lock`] holds a named lock: one holder at a time over all servers and programs, renewed until it is released, with a
+//!   fencing token for your own stores.
+//! - [`Worker::periodic`] and [`Worker::background`] run work of the process itself that recurs, without jobs: a run after each
+//!   period, or a loop that is started again when it fails; as a `singleton` in one process of the whole cluster.
+//!
+//! ```no_run
+//! # async fn purge(_fence: Option<i64>) -> Result<(), std::io::Error> { Ok(()) }
+//! use std::time::Duration;
+//!
+//! use haulier::{Client, Periodic, RunContext, Worker};
+//!
+//! #[tokio::main]
+//! async fn main() -> haulier::Result<()> {
+//!     let purging = Periodic::new("purge", Duration::from_secs(600)).singleton();
+//!     Worker::new(Client::from_env().await?)
+//!         .periodic(purging, |run: RunContext| async move {
+//!             purge(run.fencing_token()).await?;
+//!             Ok(())
+//!         })
+//!         .run()
+//!         .await
+//! }
+//! ```
+//!
 //! # Environment
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `HAULIER_ADDRESS` | address of the server for [`Client::from_env`]; default `http://127.0.0.1:4285` |
 //! | `HAULIER_API_KEY`, `HAULIER_API_KEY_FILE` | API key, or the file that holds it |
-//! | `HAULIER_WORKER_ENABLED` | `false`: [`Worker::run`] runs no jobs and only waits for shutdown |
+//! | `HAULIER_WORKER_ENABLED` | `false`: [`Worker::run`] runs no jobs |
+//! | `HAULIER_PERIODIC_ENABLED` | `false`: no periodic and background workers run |
 
 mod calls;
 mod client;
@@ -103,9 +130,11 @@ pub mod options;
 mod outcome;
 mod pages;
 mod payload;
+mod periodic;
 mod report;
 mod retry;
 mod session;
+mod switch;
 pub mod testing;
 mod watch;
 mod worker;
@@ -126,6 +155,7 @@ pub use log::JobLog;
 pub use options::{Dependency, Options, Priority, RetryPolicy};
 pub use pages::{Page, Pages};
 pub use payload::Payload;
+pub use periodic::{Background, Periodic, PeriodicWorker, PeriodicWorkers, RunContext};
 pub use watch::{JobEvent, JobsEvent, Watch, WatchEvent, WatchJobs, WatchJobsEvent};
 pub use worker::{CommandOptions, Worker};
 

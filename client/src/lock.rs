@@ -347,7 +347,7 @@ enum Loss {
 }
 
 /// What the holder and the keeper share.
-struct Held {
+pub(crate) struct Held {
     key: LockKey,
     lease_time: Duration,
     times: Mutex<Times>,
@@ -358,6 +358,16 @@ struct Held {
 }
 
 impl Held {
+    /// Larger than that of every earlier holder.
+    pub(crate) fn fencing_token(&self) -> i64 {
+        self.key.fencing_token
+    }
+
+    /// Whether it is surely held.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.lost.is_cancelled() && Instant::now() < self.times().doubt_at
+    }
+
     fn times(&self) -> Times {
         *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -448,12 +458,12 @@ impl Lock {
     /// Larger than that of every earlier holder of this lock: hand it to your own stores, and have them refuse smaller ones than
     /// the largest they have seen. Below 2^53.
     pub fn fencing_token(&self) -> i64 {
-        self.held.key.fencing_token
+        self.held.fencing_token()
     }
 
     /// Whether it is surely held.
     pub fn is_held(&self) -> bool {
-        !self.held.lost.is_cancelled() && Instant::now() < self.held.times().doubt_at
+        self.held.is_held()
     }
 
     /// Nothing while it is surely held, else [`Error::LockLost`].
@@ -505,6 +515,11 @@ impl Lock {
             Some(Loss::Taken(_)) => Duration::ZERO,
             _ => self.held.times().over_at.saturating_duration_since(Instant::now()),
         }
+    }
+
+    /// What is known of it, without the lock itself.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        self.held.clone()
     }
 
     fn lost_error(&self) -> Error {

@@ -28,6 +28,11 @@ impl Backoff {
         Self::new(Duration::from_secs(1), Duration::from_secs(10))
     }
 
+    /// For what is started again when it fails.
+    pub(crate) fn restarts() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
     fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, next: first, spent: Duration::ZERO }
     }

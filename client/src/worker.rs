@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use haulier_proto::v1 as pb;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -16,7 +19,9 @@ use crate::command::{Command, command_name};
 use crate::errors::{Error, HandlerError, Result};
 use crate::job::Job;
 use crate::payload::Payload;
+use crate::periodic::{Background, Periodic, PeriodicWorkers, RunContext};
 use crate::session::{self, Drain, Handler, Orders, Settings, typed};
+use crate::switch;
 
 /// How many jobs a processor runs at once when nothing is said: handlers mostly wait.
 const SLOTS_PER_CPU: usize = 4;
@@ -48,7 +53,9 @@ pub struct Worker {
     client: Client,
     settings: Settings,
     handlers: HashMap<String, Handler>,
-    named_twice: Option<String>,
+    periodic: PeriodicWorkers,
+    /// What was first said that cannot be.
+    refused: Option<Error>,
 }
 
 /// How a command is declared, when more than its name is to be said.
@@ -107,7 +114,8 @@ impl Worker {
             lease_time: None,
             drain_time: DRAIN_TIME,
         };
-        Self { client, settings, handlers: HashMap::new(), named_twice: None }
+        let periodic = PeriodicWorkers::off(client.clone());
+        Self { client, settings, handlers: HashMap::new(), periodic, refused: None }
     }
 
     /// Serves a command by its type. The handler gives back the output, or any error: see [`HandlerError`].
@@ -155,9 +163,55 @@ impl Worker {
         let name = options.served.command.clone();
         self.settings.commands.push(options.served);
         if self.handlers.insert(name.clone(), handler).is_some() {
-            self.named_twice.get_or_insert(name);
+            let why = format!("the command {name} has two handlers: give each a name of its own");
+            self.refused.get_or_insert(Error::Worker(why));
         }
         self
+    }
+
+    /// Runs a periodic worker beside the jobs, from [`Self::run`] until the process is told to stop:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn poll() -> Result<(), std::io::Error> { Ok(()) }
+    /// # fn example(worker: haulier::Worker) -> haulier::Worker {
+    /// use haulier::{Periodic, RunContext};
+    ///
+    /// worker.periodic(
+    ///     Periodic::new("poll", Duration::from_secs(30)).run_at_start(),
+    ///     |run: RunContext| async move {
+    ///         poll().await?;
+    ///         Ok(())
+    ///     },
+    /// )
+    /// # }
+    /// ```
+    pub fn periodic<F, Fut>(mut self, periodic: Periodic, run: F) -> Self
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        if let Err(error) = self.periodic.add_periodic(periodic, run) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Runs a background worker beside the jobs: a loop of its own with a stop signal, started again when it fails.
+    pub fn background<F, Fut>(mut self, background: Background, run: F) -> Self
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), HandlerError>> + Send + 'static,
+    {
+        if let Err(error) = self.periodic.add_background(background, run) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// The periodic and background workers of this process, to stop them, start them and add others while it runs.
+    pub fn periodic_workers(&self) -> PeriodicWorkers {
+        self.periodic.clone()
     }
 
     /// Name for people, such as host and purpose; several worker processes may share one. Default: program, process and host.
@@ -199,8 +253,8 @@ impl Worker {
 
     /// Runs until SIGTERM or SIGINT, then drains. A second signal ends it at once, with [`Error::Aborted`].
     ///
-    /// With `HAULIER_WORKER_ENABLED=false` it runs nothing and only waits for the signal. It also returns when an operator drains
-    /// this worker process.
+    /// With `HAULIER_WORKER_ENABLED=false` it runs no jobs, with `HAULIER_PERIODIC_ENABLED=false` no periodic and background
+    /// workers; with both it only waits for the signal. It also returns when an operator drains this worker process.
     pub async fn run(self) -> Result<()> {
         self.run_with(stop_signal(), stop_signal()).await
     }
@@ -210,15 +264,46 @@ impl Worker {
         self.run_with(shutdown, std::future::pending()).await
     }
 
-    async fn run_with(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) -> Result<()> {
-        if !is_enabled(std::env::var(ENABLED).ok().as_deref()) {
+    async fn run_with(
+        mut self,
+        drain: impl Future<Output = ()>,
+        abort: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let runs_jobs = switch::is_on(std::env::var(ENABLED).ok().as_deref());
+        self.check(runs_jobs)?;
+        if !runs_jobs {
             tracing::info!("{ENABLED} is false: this process runs no jobs");
-            drain.await;
-            return Ok(());
         }
-        self.check()?;
+        let (periodic, drain_time) = (self.periodic.clone(), self.settings.drain_time);
+        let _guard = AbortWhenDropped(|| periodic.abort());
+        periodic.start();
+        let drained_at = OnceLock::new();
+        let drain = async {
+            drain.await;
+            periodic.signal_stop();
+            drained_at.get_or_init(Instant::now);
+        };
+        let abort = abort.fuse();
+        tokio::pin!(abort);
+        let result = if runs_jobs && !self.handlers.is_empty() {
+            self.run_jobs(drain, abort.as_mut()).await
+        } else {
+            drain.await;
+            Ok(())
+        };
+        if matches!(result, Err(Error::Aborted)) {
+            return result;
+        }
+        let left = drain_time.saturating_sub(drained_at.get_or_init(Instant::now).elapsed());
+        tokio::select! {
+            () = periodic.stop_within(left) => result,
+            () = abort => result.and(Err(Error::Aborted)),
+        }
+    }
+
+    async fn run_jobs(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) -> Result<()> {
         let orders = Orders::new();
-        let _guard = AbortWhenDropped(orders.clone());
+        let _guard = AbortWhenDropped(|| orders.abort());
         let mut ended = self.spawn_engine(orders.clone())?;
         tokio::select! {
             result = &mut ended => return flatten(result),
@@ -233,16 +318,17 @@ impl Worker {
         }
     }
 
-    fn check(&self) -> Result<()> {
-        if let Some(name) = &self.named_twice {
-            return Err(Error::Worker(format!(
-                "the command {name} has two handlers: give each a name of its own"
-            )));
+    fn check(&mut self, runs_jobs: bool) -> Result<()> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
         }
-        if self.handlers.is_empty() {
-            return Err(Error::Worker("it serves no command: add a handler".into()));
+        if !runs_jobs {
+            return Ok(());
         }
-        if self.settings.slots == 0 {
+        if self.handlers.is_empty() && self.periodic.is_empty() {
+            return Err(Error::Worker("it serves no command: add a handler, or a periodic worker".into()));
+        }
+        if self.settings.slots == 0 && !self.handlers.is_empty() {
             return Err(Error::Worker(
                 "it has no slots: set HAULIER_WORKER_ENABLED=false to run nothing".into(),
             ));
@@ -282,18 +368,12 @@ impl fmt::Debug for Worker {
 }
 
 /// A worker whose future is dropped has nobody to drain for.
-struct AbortWhenDropped(Orders);
+struct AbortWhenDropped<F: Fn()>(F);
 
-impl Drop for AbortWhenDropped {
+impl<F: Fn()> Drop for AbortWhenDropped<F> {
     fn drop(&mut self) {
-        self.0.abort();
+        (self.0)();
     }
-}
-
-/// Whether this process executes jobs, by the value of the environment variable.
-fn is_enabled(value: Option<&str>) -> bool {
-    let off = ["false", "0", "no", "off"];
-    !value.is_some_and(|value| off.iter().any(|off| value.trim().eq_ignore_ascii_case(off)))
 }
 
 fn default_name() -> String {
@@ -341,14 +421,6 @@ async fn stop_signal() {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn execution_is_on_unless_the_variable_says_no() {
-        assert!(is_enabled(None) && is_enabled(Some("true")) && is_enabled(Some("")));
-        for off in ["false", "FALSE", "0", "no", "off", " False "] {
-            assert!(!is_enabled(Some(off)), "{off}");
-        }
-    }
 
     #[tokio::test]
     async fn two_handlers_of_one_name_and_none_at_all_are_refused() {

@@ -3,4 +3,5 @@
 
 mod client;
 mod fake;
+mod periodic;
 mod worker;
