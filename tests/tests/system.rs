@@ -22,8 +22,12 @@ mod enqueue;
 mod fuzz;
 #[path = "system/lanes.rs"]
 mod lanes;
+#[path = "system/locks.rs"]
+mod locks;
 #[path = "system/many.rs"]
 mod many;
+#[path = "system/periodic.rs"]
+mod periodic;
 #[path = "system/read.rs"]
 mod read;
 #[path = "system/report.rs"]

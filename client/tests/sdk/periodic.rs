@@ -269,7 +269,7 @@ async fn a_worker_process_without_commands_runs_its_periodic_workers_until_it_is
         async { Ok(()) }
     });
     sleep(secs(8)).await;
-    assert_eq!((count.load(Ordering::Relaxed), added.unwrap().is_running()), (22, true));
+    assert_eq!((count.load(Ordering::Relaxed), added.unwrap().is_running()), (12, true));
     stop.cancel();
     timeout(secs(1), running).await.unwrap().unwrap().unwrap();
     assert!(!workers.get("count").unwrap().is_running());

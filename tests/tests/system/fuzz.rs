@@ -6,6 +6,7 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, completed};
 use haulier_tests::{HandWorker, Server, figure, http_get, on_both};
+use pb::lock_service_client::LockServiceClient;
 use pb::outcome_report::Outcome;
 use pb::payload::Kind;
 use prost_types::{Duration as PbDuration, Timestamp};
@@ -353,6 +354,7 @@ async fn arbitrary_requests_are_answered_and_never_internal(server: &Server) {
     let mut draw = nonsense();
     let mut tally = Tally::default();
     let (mut jobs, mut workers) = (server.jobs(), server.workers());
+    let mut locks = LockServiceClient::new(server.channel());
     let session = HandWorker::register(server, &["work"]).await.session;
     for _ in 0..CALLS {
         let request = draw.enqueue();
@@ -393,6 +395,30 @@ async fn arbitrary_requests_are_answered_and_never_internal(server: &Server) {
         let request =
             pb::DrainWorkerRequest { target, reason: draw.text(), grace: draw.maybe(Nonsense::duration) };
         tally.count("DrainWorker", &request, workers.drain_worker(request.clone()).await);
+        let request = pb::AcquireLockRequest {
+            name: draw.text(),
+            owner_id: draw.text(),
+            owner: draw.text(),
+            lease_time: draw.maybe(Nonsense::duration),
+            wait: None,
+        };
+        tally.count("AcquireLock", &request, locks.acquire_lock(request.clone()).await);
+        let request = pb::RenewLockRequest {
+            name: draw.text(),
+            owner_id: draw.text(),
+            fencing_token: draw.int(),
+            lease_time: draw.maybe(Nonsense::duration),
+        };
+        tally.count("RenewLock", &request, locks.renew_lock(request.clone()).await);
+        let (name, owner_id, fencing_token) = (draw.text(), draw.text(), draw.int());
+        let request = pb::ReleaseLockRequest { name, owner_id, fencing_token };
+        tally.count("ReleaseLock", &request, locks.release_lock(request.clone()).await);
+        let (name_prefix, page_size, page_token) = (draw.text(), draw.small(), draw.text());
+        let request = pb::ListLocksRequest { name_prefix, page_size, page_token };
+        tally.count("ListLocks", &request, locks.list_locks(request.clone()).await);
+        let (name, fencing_token, reason) = (draw.text(), draw.int(), draw.text());
+        let request = pb::BreakLockRequest { name, fencing_token, reason };
+        tally.count("BreakLock", &request, locks.break_lock(request.clone()).await);
         watch_something(&mut draw, &mut tally, server).await;
     }
     figure(&format!("answered and refused: {:?}", tally.0));
