@@ -438,7 +438,7 @@ async fn each_field_at_its_limit_is_accepted(server: &Server) {
         wait: seconds(3_600.0),
     };
     let token = acquired(server, request.clone()).await;
-    assert_eq!(list(server, &name).await, [name.clone()]);
+    assert_eq!(list(server, &name).await, std::slice::from_ref(&name));
     let renewal = RenewLockRequest {
         name: name.clone(),
         owner_id: request.owner_id.clone(),
