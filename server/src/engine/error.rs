@@ -20,6 +20,9 @@ pub enum Error {
     /// Fields break a rule or a limit.
     #[error("invalid argument: {}", .0.iter().map(|v| format!("{} {}", v.field, v.message)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
+    /// `depends_on` names a job that is nowhere, or a local key that no item has.
+    #[error("{} {}", .0.field, .0.message)]
+    ParentNotFound(Violation),
     /// A page token or resume token is not one of ours or belongs to another query.
     #[error("{field} {message}")]
     BadToken {
@@ -117,6 +120,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// A parent that is not there.
+    pub(crate) fn no_parent(field: String, message: String) -> Self {
+        Error::ParentNotFound(Violation { field, message })
+    }
+
     /// One field breaks a rule.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Error::Invalid(vec![Violation { field: field.into(), message: message.into() }])

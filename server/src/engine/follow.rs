@@ -19,7 +19,7 @@ impl Engine {
             |follow| Finish { fence, ended: ended.clone(), result: result.clone(), log_sequence, follow };
         let mut coming = match self.prepare_follow(fence, follow).await {
             Ok(prepared) => prepared,
-            Err(error @ Error::Invalid(_)) => {
+            Err(error @ (Error::Invalid(_) | Error::ParentNotFound(_))) => {
                 return self.refuse(fence, log_sequence, error.to_string()).await;
             }
             Err(error) => return Err(error),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{BatchItem, Core, EnqueueCall, Error, ParentKey, Result, Violation};
 use crate::model::{
     Condition, Dependency, Ending, Job, JobId, Month, Payload, ReadyKey, RefPolicy, Route, RouteId, Run,
-    Spec, Time, digest,
+    Spec, Time, Work, digest,
 };
 use crate::store::{NewJob, Payloads, StoreError};
 
@@ -105,11 +105,12 @@ impl Core {
     pub(crate) async fn prepare_all(&self, items: Vec<BatchItem>) -> Result<Vec<Prepared>> {
         let places = local_keys(&items)?;
         let found = self.find_parents(&items).await?;
+        let fields: Vec<String> = items.iter().map(options_path).collect();
         let mut prepared = Vec::with_capacity(items.len());
         for item in items {
             prepared.push(self.prepare_one(item, &places, &found)?);
         }
-        refuse_circles(&prepared)?;
+        refuse_circles(&prepared, &fields)?;
         Ok(prepared)
     }
 
@@ -119,15 +120,16 @@ impl Core {
         places: &HashMap<String, usize>,
         found: &HashMap<ParentKey, Parent>,
     ) -> Result<Prepared> {
+        let options = options_path(&item);
         let EnqueueCall { mut spec, request, ref_policy, delay, parents } = item.call;
         let (mut waits, mut locals, mut doomed_by) = (Vec::new(), Vec::new(), None);
         let mut keys = Vec::new();
         for (at, parent) in parents.into_iter().enumerate() {
-            let field = |name| path(&item.field, &format!("options.depends_on[{at}].{name}"));
+            let field = |name| format!("{options}.depends_on[{at}].{name}");
             let condition = parent.condition;
             if let ParentKey::Local(key) = &parent.key {
                 let place = places.get(key).ok_or_else(|| {
-                    Error::invalid(
+                    Error::no_parent(
                         field("local_key"),
                         format!("{key:?} is the local key of no item of this call"),
                     )
@@ -139,9 +141,11 @@ impl Core {
             let Some(known) = found.get(&parent.key) else {
                 return Err(match parent.key {
                     ParentKey::Ref(id) => {
-                        Error::invalid(field("ref_id"), format!("{id:?} is the ref id of no job"))
+                        Error::no_parent(field("ref_id"), format!("{id:?} is the ref id of no job"))
                     }
-                    ParentKey::Id(id) => Error::invalid(field("job_id"), format!("{id} is the id of no job")),
+                    ParentKey::Id(id) => {
+                        Error::no_parent(field("job_id"), format!("{id} is the id of no job"))
+                    }
                     ParentKey::Local(_) => Error::Internal("a local parent was looked up".into()),
                 });
             };
@@ -226,9 +230,13 @@ impl Core {
     }
 }
 
-/// A field of an item, by the item's own path.
-fn path(item: &str, field: &str) -> String {
-    if item.is_empty() { field.to_owned() } else { format!("{item}.{field}") }
+/// Where an item's options stand in the request.
+fn options_path(item: &BatchItem) -> String {
+    let part = match item.call.spec.work {
+        Work::Command(_) => "command",
+        Work::Api { .. } => "api",
+    };
+    if item.field.is_empty() { "options".into() } else { format!("{}.{part}.options", item.field) }
 }
 
 fn local_keys(items: &[BatchItem]) -> Result<HashMap<String, usize>> {
@@ -237,14 +245,14 @@ fn local_keys(items: &[BatchItem]) -> Result<HashMap<String, usize>> {
         if let Some(first) = places.insert(item.local_key.clone(), at) {
             let message =
                 format!("{:?} is the local key of item {first} too: each must be unique", item.local_key);
-            return Err(Error::invalid(path(&item.field, "local_key"), message));
+            return Err(Error::invalid(format!("{}.local_key", item.field), message));
         }
     }
     Ok(places)
 }
 
 /// Jobs that wait for each other in a circle would wait for ever.
-fn refuse_circles(prepared: &[Prepared]) -> Result<()> {
+fn refuse_circles(prepared: &[Prepared], fields: &[String]) -> Result<()> {
     let mut open: Vec<usize> = prepared.iter().map(|one| one.locals.len()).collect();
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); prepared.len()];
     for (at, one) in prepared.iter().enumerate() {
@@ -266,7 +274,7 @@ fn refuse_circles(prepared: &[Prepared]) -> Result<()> {
     }
     let in_circle = open.iter().enumerate().filter(|(_, open)| **open > 0).take(8);
     let wrong = in_circle.map(|(at, _)| Violation {
-        field: format!("items[{at}].options.depends_on"),
+        field: format!("{}.depends_on", fields[at]),
         message: "waits for itself in a circle of local keys: break the circle".into(),
     });
     Err(Error::Invalid(wrong.collect()))
@@ -300,7 +308,6 @@ fn content_digest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Work;
 
     fn item(local: &[usize]) -> Prepared {
         Prepared {
@@ -315,16 +322,20 @@ mod tests {
         }
     }
 
+    fn judge(prepared: &[Prepared]) -> Result<()> {
+        refuse_circles(prepared, &vec![String::new(); prepared.len()])
+    }
+
     #[test]
     fn a_circle_of_local_keys_is_refused_and_a_diamond_is_not() {
-        assert!(refuse_circles(&[item(&[]), item(&[0]), item(&[0]), item(&[1, 2])]).is_ok());
-        assert!(refuse_circles(&[item(&[1]), item(&[])]).is_ok());
+        assert!(judge(&[item(&[]), item(&[0]), item(&[0]), item(&[1, 2])]).is_ok());
+        assert!(judge(&[item(&[1]), item(&[])]).is_ok());
         for circle in [
             vec![item(&[0])],
             vec![item(&[1]), item(&[0])],
             vec![item(&[]), item(&[2]), item(&[3, 0]), item(&[1])],
         ] {
-            assert!(matches!(refuse_circles(&circle), Err(Error::Invalid(_))));
+            assert!(matches!(judge(&circle), Err(Error::Invalid(_))));
         }
     }
 }

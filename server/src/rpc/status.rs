@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert;
 use crate::engine::{Error, Violation};
+use crate::model::limits;
 
 const DOMAIN: &str = "haulier";
 /// When to try again after the database could not be used, or this server stopped.
@@ -23,6 +24,9 @@ pub(crate) fn of(error: Error) -> Status {
     let message = error.to_string();
     match error {
         Error::Invalid(violations) => bad_request(ErrorReason::InvalidField, message, violations),
+        Error::ParentNotFound(violation) => {
+            bad_request(ErrorReason::ParentNotFound, message, vec![violation])
+        }
         Error::BadToken { field, message: why } => {
             let violation = Violation { field: field.into(), message: why };
             bad_request(ErrorReason::BadToken, message, vec![violation])
@@ -54,7 +58,10 @@ pub(crate) fn of(error: Error) -> Status {
         Error::Overloaded { retry, .. } => {
             try_again(Code::ResourceExhausted, ErrorReason::Overloaded, message, retry)
         }
-        Error::TooManyChildren(_) => plain(Code::ResourceExhausted, ErrorReason::Overloaded, message),
+        Error::TooManyChildren(_) => {
+            let limit = [("limit", limits::CHILDREN_MAX.to_string())];
+            told(Code::ResourceExhausted, ErrorReason::LimitReached, message, limit)
+        }
         Error::DiskFull => try_again(Code::ResourceExhausted, ErrorReason::DiskFull, message, RETRY_LATER),
         Error::Unavailable => {
             try_again(Code::Unavailable, ErrorReason::StoreUnavailable, message, RETRY_SOON)

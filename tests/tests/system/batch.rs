@@ -151,11 +151,11 @@ async fn a_refused_item_refuses_the_whole_batch(server: &Server) {
 
 async fn circles_unknown_and_doubled_keys_are_named(server: &Server) {
     let circle = batch(vec![plain("a", &["b"]), plain("b", &["a"]), plain("c", &[])]);
-    refused(server, circle).await.must_name("items[0].options.depends_on");
+    refused(server, circle).await.must_name("items[0].command.options.depends_on");
     let own = batch(vec![plain("a", &["a"])]);
-    refused(server, own).await.must_name("items[0].options.depends_on");
+    refused(server, own).await.must_name("items[0].command.options.depends_on");
     let unknown = batch(vec![plain("a", &["nobody"])]);
-    refused(server, unknown).await.must_name("items[0].options.depends_on[0].local_key");
+    refused(server, unknown).await.must_name("items[0].command.options.depends_on[0].local_key");
     let doubled = batch(vec![plain("a", &[]), plain("a", &[])]);
     refused(server, doubled).await.must_name("items[1].local_key");
     refused(server, batch(Vec::new())).await.must_name("items");

@@ -320,7 +320,7 @@ async fn a_server_that_dies_before_it_told_the_children_tells_them_later(server:
 
 async fn unknown_parents_and_too_many_are_refused_and_nothing_is_stored(server: &Server) {
     let refused = server.enqueue_refused(command_with("child", on_success(9_999_999))).await;
-    refused.must_be(Code::InvalidArgument, "INVALID_FIELD");
+    refused.must_be(Code::InvalidArgument, "PARENT_NOT_FOUND");
     refused.must_name("options.depends_on[0].job_id");
     let by_ref = pb::Dependency { parent: Some(Parent::RefId("nobody".into())), condition: 0 };
     let options = JobOptions { depends_on: vec![by_ref], ..Default::default() };

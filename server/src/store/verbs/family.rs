@@ -59,7 +59,11 @@ impl Family {
         waits: &[Dependency],
     ) -> Try<Family> {
         if waits.is_empty() {
-            return Ok(Family { waits: BTreeMap::new(), doomed: BTreeMap::new(), waiting_parents: Vec::new() });
+            return Ok(Family {
+                waits: BTreeMap::new(),
+                doomed: BTreeMap::new(),
+                waiting_parents: Vec::new(),
+            });
         }
         let outside: BTreeSet<JobId> = waits.iter().map(|wait| wait.parent).collect();
         let met = store.meet_outside(unit, &outside).await?;
