@@ -53,6 +53,26 @@ macro_rules! on_both {
     )+ };
 }
 
+/// As [`on_both`], with a settings file: `on_both_configured!(TEXT; scenario, ...)`.
+#[macro_export]
+macro_rules! on_both_configured {
+    ($config:expr; $($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                let launch = $crate::Launch::configured($crate::Database::Sqlite, $config);
+                super::$scenario(&$crate::Server::start(launch).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_mariadb() {
+                let launch = $crate::Launch::configured($crate::Database::MariaDb, $config);
+                super::$scenario(&$crate::Server::start(launch).await).await;
+            }
+        }
+    )+ };
+}
+
 /// Makes a test of each named scenario with two servers on one MariaDB database: `async fn(&Server, &Server)`.
 #[macro_export]
 macro_rules! on_two_servers {

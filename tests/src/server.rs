@@ -41,6 +41,8 @@ pub enum Database {
 pub struct Launch {
     /// Where it keeps its jobs.
     pub database: Database,
+    /// Its settings file; none when empty.
+    pub config: String,
     /// Further arguments.
     pub args: Vec<String>,
     /// Further environment.
@@ -49,7 +51,14 @@ pub struct Launch {
 
 impl From<Database> for Launch {
     fn from(database: Database) -> Launch {
-        Launch { database, args: Vec::new(), env: Vec::new() }
+        Launch { database, config: String::new(), args: Vec::new(), env: Vec::new() }
+    }
+}
+
+impl Launch {
+    /// With a settings file of this text.
+    pub fn configured(database: Database, config: impl Into<String>) -> Launch {
+        Launch { config: config.into(), ..Launch::from(database) }
     }
 }
 
@@ -89,7 +98,7 @@ impl Server {
 
     /// Starts another server on the same database.
     pub async fn replica(&self) -> Server {
-        Server::start(Database::Url(self.url.clone())).await
+        Server::start(Launch { database: Database::Url(self.url.clone()), ..self.launch.clone() }).await
     }
 
     /// What applications call.
@@ -323,9 +332,13 @@ fn spawn(launch: &Launch, url: &str, port: u16, folder: &Path) -> Process {
     let log =
         OpenOptions::new().create(true).append(true).open(folder.join("server.log")).expect("a log file");
     let mut command = Command::new(haulier_binary());
+    let file = folder.join("haulier.toml");
+    fs::write(&file, &launch.config).expect("a settings file");
     command
         .arg("serve")
         .args(["--listen", &format!("127.0.0.1:{port}")])
+        .arg("--config")
+        .arg(&file)
         .args(&launch.args)
         .env_remove("DATABASE_URL")
         .env("HAULIER_DATABASE_URL", url)

@@ -28,6 +28,8 @@ mod locks;
 mod many;
 #[path = "system/periodic.rs"]
 mod periodic;
+#[path = "system/profiles.rs"]
+mod profiles;
 #[path = "system/read.rs"]
 mod read;
 #[path = "system/report.rs"]

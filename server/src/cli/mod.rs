@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use haulier::proto::{self, CancelResult, JobFilter, JobState, ListOrder};
-use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority};
+use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
 pub use demo::{Demo, demo};
 pub use lock::Lock;
@@ -92,6 +92,9 @@ pub struct Enqueue {
     /// Retries after the first attempt [default: 2]
     #[arg(long)]
     retry_limit: Option<u16>,
+    /// Retry profile of the server, such as abp or none [default: the server's]
+    #[arg(long)]
+    retry_profile: Option<String>,
     /// Your own unique id of the job
     #[arg(long)]
     ref_id: Option<String>,
@@ -291,6 +294,9 @@ fn options(from: &Enqueue) -> Options {
     }
     if let Some(timeout) = from.timeout {
         options = options.timeout(timeout);
+    }
+    if let Some(profile) = set(&from.retry_profile) {
+        options = options.retry(RetryPolicy::profile(profile));
     }
     if let Some(limit) = from.retry_limit {
         options = options.retry_limit(limit);

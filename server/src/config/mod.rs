@@ -2,13 +2,18 @@
 //! default. Nothing here reads the clock, opens a socket or knows the other rooms.
 
 mod read;
+mod retry;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use read::read_duration;
 use read::{read_listen, read_size};
+pub use retry::{BackoffName, RetryProfile, RetrySettings};
+use retry::{check_profiles, read_profiles};
 use serde::Deserialize;
 
 /// Where a server listens unless told otherwise, as SDKs expect it.
@@ -61,15 +66,22 @@ pub struct Settings {
     /// Timeout of an attempt of a job that sets none [default: 10m]
     #[arg(long, env = "HAULIER_TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<String>,
-    /// Retries of a job that sets none [default: 2]
+    /// Retries of a job that sets none, in the retry profile `default` [default: 2]
     #[arg(long, env = "HAULIER_RETRY_LIMIT", value_name = "NUMBER")]
     pub retry_limit: Option<i32>,
     /// Jobs of one batch at most, up to 10000 [default: 1000]
     #[arg(long, env = "HAULIER_BATCH_LIMIT", value_name = "NUMBER")]
     pub batch_limit: Option<usize>,
+    /// Retry profile of a job that names none: `default`, `abp`, `none`, or one of the file [default: default]
+    #[arg(long, env = "HAULIER_RETRY_PROFILE", value_name = "NAME")]
+    pub retry_profile: Option<String>,
     /// How the log is written to stderr [default: text]
     #[arg(long, env = "HAULIER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Retry profiles by name: only the file describes them.
+    #[arg(skip)]
+    #[serde(default)]
+    pub retry: BTreeMap<String, RetrySettings>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -109,10 +121,14 @@ pub struct Config {
     pub payload_bytes_max: Option<usize>,
     /// Timeout of a job that sets none; unset: the server's default.
     pub timeout: Option<Duration>,
-    /// Retry limit of a job that sets none; unset: the server's default.
+    /// Retry limit of the profile `default`; unset: the server's default.
     pub retry_limit: Option<i32>,
     /// Jobs of one batch at most; unset: the server's default.
     pub batch_jobs_max: Option<usize>,
+    /// Retry profile of a job that names none; unset: `default`.
+    pub retry_profile: Option<String>,
+    /// Retry profiles by name.
+    pub retry: BTreeMap<String, RetryProfile>,
     /// How the log is written.
     pub log_format: LogFormat,
 }
@@ -130,6 +146,8 @@ impl Default for Config {
             timeout: None,
             retry_limit: None,
             batch_jobs_max: None,
+            retry_profile: None,
+            retry: BTreeMap::new(),
             log_format: LogFormat::default(),
         }
     }
@@ -164,10 +182,20 @@ pub struct Bounds {
     pub payload_bytes_max: usize,
     /// Of `timeout`.
     pub timeout_max: Duration,
-    /// Of `retry_limit`.
+    /// Of `retry_limit`, also of a profile.
     pub retry_limit_max: i32,
     /// Of `batch_limit`.
     pub batch_jobs_max: usize,
+    /// Of `crash_limit` of a profile.
+    pub crash_limit_max: i32,
+    /// Of `first` and `max` of a profile.
+    pub retry_delay_max: Duration,
+    /// Of `factor` of a profile.
+    pub retry_factor_max: f64,
+    /// Of `give_up` of a profile.
+    pub give_up_max: Duration,
+    /// Profiles in all.
+    pub retry_profiles_max: usize,
 }
 
 /// Why there are no settings to start with.
@@ -195,15 +223,15 @@ pub enum ConfigError {
     #[error("{key}: {message}")]
     Wrong {
         /// The setting's name.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What is wrong with it and how to mend it.
         message: String,
     },
 }
 
 impl ConfigError {
-    fn wrong(key: &'static str, message: impl Into<String>) -> Self {
-        ConfigError::Wrong { key, message: message.into() }
+    pub(crate) fn wrong(key: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        ConfigError::Wrong { key: key.into(), message: message.into() }
     }
 }
 
@@ -233,6 +261,8 @@ impl Config {
             timeout: read("timeout", settings.timeout, read_duration)?,
             retry_limit: settings.retry_limit,
             batch_jobs_max: settings.batch_limit,
+            retry_profile: settings.retry_profile,
+            retry: read_profiles(settings.retry)?,
             log_format: settings.log_format.unwrap_or_default(),
         })
     }
@@ -241,7 +271,8 @@ impl Config {
     pub fn validate(&self, bounds: &Bounds) -> Result<(), ConfigError> {
         self.check_listen()?;
         self.check_table_prefix()?;
-        let Bounds { payload_bytes_max, timeout_max, retry_limit_max, batch_jobs_max } = *bounds;
+        check_profiles(&self.retry, bounds)?;
+        let Bounds { payload_bytes_max, timeout_max, retry_limit_max, batch_jobs_max, .. } = *bounds;
         if self.payload_bytes_max.is_some_and(|bytes| bytes == 0 || bytes > payload_bytes_max) {
             let most = payload_bytes_max >> 20;
             return Err(ConfigError::wrong("payload_limit", format!("must be 1B to {most}MiB")));
@@ -309,6 +340,8 @@ impl Settings {
             timeout: self.timeout.or(under.timeout),
             retry_limit: self.retry_limit.or(under.retry_limit),
             batch_limit: self.batch_limit.or(under.batch_limit),
+            retry_profile: self.retry_profile.or(under.retry_profile),
+            retry: under.retry,
             log_format: self.log_format.or(under.log_format),
         }
     }

@@ -1,10 +1,15 @@
 use super::*;
 
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     payload_bytes_max: 3 << 20,
     timeout_max: Duration::from_secs(30 * 86_400),
     retry_limit_max: 1_000,
     batch_jobs_max: 10_000,
+    crash_limit_max: 2,
+    retry_delay_max: Duration::from_secs(30 * 86_400),
+    retry_factor_max: 100.0,
+    give_up_max: Duration::from_secs(365 * 86_400),
+    retry_profiles_max: 100,
 };
 
 fn file(text: &str) -> tempfile::NamedTempFile {

@@ -79,6 +79,14 @@ pub const UNACKNOWLEDGED_PER_CRASH: i32 = 3;
 pub const RETRY_FIRST_DELAY_DEFAULT: Duration = Duration::from_secs(5);
 /// Longest wait before a retry.
 pub const RETRY_MAX_DELAY_DEFAULT: Duration = Duration::from_secs(300);
+/// Longest wait between two attempts that a policy may ask for.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Largest growth of waits.
+pub const RETRY_FACTOR_MAX: f64 = 100.0;
+/// Longest time after which a failing job is given up.
+pub const GIVE_UP_MAX: Duration = Duration::from_secs(365 * 86_400);
+/// Retry profiles that the configuration may describe.
+pub const RETRY_PROFILES_MAX: usize = 100;
 /// `run_after`, `delay`, `expire_time`: at most this far ahead (5 years).
 pub const FUTURE_MAX: Duration = Duration::from_secs(5 * 366 * 86_400);
 

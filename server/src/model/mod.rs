@@ -30,6 +30,6 @@ pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
 pub use lock::{HoldTime, LockSecret, NamedLock};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
-pub use retry::{Backoff, RetryPolicy};
+pub use retry::{Backoff, RetryPolicy, RetryProfiles};
 pub use session::{ServedCommand, Session, SessionState};
 pub use token::{TokenError, digest, read_token, write_token};

@@ -11,8 +11,6 @@ use crate::model::{JobId, Month, Run, SessionId, Time, check_name, check_text, l
 
 /// Limits that only the contract knows: what they bound is passed on, or never reaches the engine.
 pub(crate) mod wire {
-    use std::time::Duration;
-
     /// Violations told in one answer: an error travels in headers, which clients bound at 8 KiB or so.
     pub(crate) const VIOLATIONS_MAX: usize = 16;
     /// One page token or resume token, bytes.
@@ -35,12 +33,6 @@ pub(crate) mod wire {
     pub(crate) const REPORT_PARTS_MAX: usize = 1_000;
     /// Log lines of one lease in one report message, bytes.
     pub(crate) const LOG_REPORT_BYTES_MAX: usize = 1 << 20;
-    /// Longest wait between two attempts.
-    pub(crate) const RETRY_DELAY_MAX: Duration = Duration::from_secs(30 * 86_400);
-    /// Longest time after which a failing job is given up.
-    pub(crate) const GIVE_UP_MAX: Duration = Duration::from_secs(365 * 86_400);
-    /// Largest growth of waits.
-    pub(crate) const FACTOR_MAX: f64 = 100.0;
 }
 
 /// Shortest and longest that a duration may be.

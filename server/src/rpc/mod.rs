@@ -50,7 +50,7 @@ pub type CatchPanics = CatchPanicLayer<fn(Box<dyn std::any::Any + Send + 'static
 /// is cancelled.
 pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &CancellationToken) -> Routes {
     let mut routes = Routes::builder();
-    let reports = Reports { engine: engine.clone(), settings, stop: stop.clone() };
+    let reports = Reports { engine: engine.clone(), settings: settings.clone(), stop: stop.clone() };
     let jobs = Jobs { engine: engine.clone(), settings };
     // The layer goes around each service: around the server it would refuse every plain HTTP/1.1 request.
     macro_rules! add {

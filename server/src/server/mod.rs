@@ -4,6 +4,7 @@
 
 mod database;
 mod doctor;
+mod profiles;
 mod signals;
 mod tasks;
 
@@ -82,6 +83,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    settings: rpc::Settings,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -90,21 +92,22 @@ impl Server {
     /// Checks the settings and takes the address: what is wrong with either is known before the database is touched.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         config.validate(&bounds())?;
+        let settings = settings(&config)?;
         let refused = |error| StartError::Bind { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { config, listener, address })
+        Ok(Self { config, settings, listener, address })
     }
 
     /// Opens the database, waiting for one that is down, and serves.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Server { config, listener, address } = self;
+        let Server { config, settings, listener, address } = self;
         if config.is_exposed() {
             tracing::warn!(%address, "insecure: whoever can reach this address may do everything");
         }
         let store = database::open(&config).await?;
         let engine = Engine::start(store, address.to_string()).await?;
-        let service = Service::new(engine, settings(&config));
+        let service = Service::new(engine, settings);
         service.health.serve().await;
         let drain = CancellationToken::new();
         let ended = tokio::spawn(service.run(listener, drain.clone()));
@@ -149,16 +152,21 @@ fn bounds() -> Bounds {
         timeout_max: limits::TIMEOUT_MAX,
         retry_limit_max: limits::RETRY_LIMIT_MAX,
         batch_jobs_max: limits::BATCH_JOBS_MAX,
+        crash_limit_max: limits::CRASH_LIMIT_DEFAULT,
+        retry_delay_max: limits::RETRY_DELAY_MAX,
+        retry_factor_max: limits::RETRY_FACTOR_MAX,
+        give_up_max: limits::GIVE_UP_MAX,
+        retry_profiles_max: limits::RETRY_PROFILES_MAX,
     }
 }
 
-fn settings(config: &Config) -> rpc::Settings {
-    rpc::Settings {
+fn settings(config: &Config) -> Result<rpc::Settings, ConfigError> {
+    Ok(rpc::Settings {
         payload_bytes_max: config.payload_bytes_max.unwrap_or(limits::PAYLOAD_BYTES_DEFAULT),
         timeout: config.timeout.unwrap_or(limits::TIMEOUT_DEFAULT),
-        retry_limit: config.retry_limit.unwrap_or(limits::RETRY_LIMIT_DEFAULT),
         batch_jobs_max: config.batch_jobs_max.unwrap_or(limits::BATCH_JOBS_DEFAULT),
-    }
+        retry: profiles::profiles(config)?.into(),
+    })
 }
 
 /// Everything that answers calls.
@@ -211,7 +219,7 @@ impl Service {
             turn: Arc::new(Semaphore::new(1)),
         };
         let probe: web::Probe = Arc::new(move || probe.clone().look().boxed());
-        let router = rpc::routes(&self.engine, self.settings, &self.health, &self.stop)
+        let router = rpc::routes(&self.engine, self.settings.clone(), &self.health, &self.stop)
             .into_axum_router()
             .merge(web::router(probe))
             .fallback(nowhere)

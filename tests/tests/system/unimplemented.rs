@@ -6,7 +6,7 @@ use haulier_tests::{Refusal, Server, on_both, refusal};
 use pb::admin_service_client::AdminServiceClient;
 use pb::queue_service_client::QueueServiceClient;
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
-use pb::{JobFilter, JobOptions, ListJobsRequest, RetryPolicy};
+use pb::{JobFilter, JobOptions, ListJobsRequest};
 use tonic::Code;
 
 on_both!(
@@ -70,14 +70,11 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
 
 async fn each_option_that_is_not_built_says_so_by_its_name(server: &Server) {
     let d = JobOptions::default;
-    let profile = |name: &str| Some(RetryPolicy { profile: name.into(), ..Default::default() });
     for (field, options) in [
         ("options.reply_to", JobOptions { reply_to: "https://example.org".into(), ..d() }),
         ("options.reply_mode", JobOptions { reply_mode: pb::ReplyMode::Carry.into(), ..d() }),
         ("options.reply_body", JobOptions { reply_body: pb::ReplyBody::Envelope.into(), ..d() }),
         ("options.reply_on_success_only", JobOptions { reply_on_success_only: true, ..d() }),
-        ("options.retry_policy.profile", JobOptions { retry_policy: profile("abp"), ..d() }),
-        ("options.retry_policy.profile", JobOptions { retry_policy: profile("none"), ..d() }),
     ] {
         must_say(&server.enqueue_refused(command_with("work", options)).await, field);
     }

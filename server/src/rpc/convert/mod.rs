@@ -7,6 +7,7 @@ mod payload;
 mod report;
 mod worker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use haulier_proto::v1 as pb;
@@ -19,19 +20,19 @@ pub(crate) use job::{
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
 
-use crate::model::{CancelReason, FailureReason, JobError, State, Time};
+use crate::model::{CancelReason, FailureReason, JobError, RetryProfiles, State, Time};
 
 /// What the configuration says about requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Largest request, result or checkpoint, bytes.
     pub payload_bytes_max: usize,
     /// Timeout of a job that sets none.
     pub timeout: Duration,
-    /// Retry limit of a job that sets none.
-    pub retry_limit: i32,
     /// Jobs of one batch at most.
     pub batch_jobs_max: usize,
+    /// Retry profiles by name.
+    pub retry: Arc<RetryProfiles>,
 }
 
 /// The contract's state.

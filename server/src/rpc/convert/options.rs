@@ -253,9 +253,8 @@ fn priority(check: &mut Check, number: Option<i32>, name: i32) -> i32 {
 }
 
 fn retry_policy(check: &mut Check, given: Option<pb::RetryPolicy>, settings: &Settings) -> RetryPolicy {
-    let start = RetryPolicy { retry_limit: settings.retry_limit, ..RetryPolicy::default() };
-    let Some(given) = given else { return start };
-    check_profile(check, &given.profile);
+    let given = given.unwrap_or_default();
+    let start = profile(check, &given.profile, settings);
     let number = |check: &mut Check, field, is: Option<i32>, default, most| match is {
         Some(is) => check.number(field, is, 0..=most),
         None => default,
@@ -269,6 +268,7 @@ fn retry_policy(check: &mut Check, given: Option<pb::RetryPolicy>, settings: &Se
     };
     let (first_delay, max_delay) = delays(check, &given, &start);
     RetryPolicy {
+        profile: start.profile,
         retry_limit: number(
             check,
             "retry_limit",
@@ -287,15 +287,17 @@ fn retry_policy(check: &mut Check, given: Option<pb::RetryPolicy>, settings: &Se
         first_delay,
         factor: given
             .factor
-            .map_or(start.factor, |factor| check.number("factor", factor, 1.0..=wire::FACTOR_MAX)),
+            .map_or(start.factor, |factor| check.number("factor", factor, 1.0..=limits::RETRY_FACTOR_MAX)),
         max_delay,
-        give_up_after: check.duration("give_up_after", given.give_up_after, up_to(wire::GIVE_UP_MAX)),
+        give_up_after: check
+            .duration("give_up_after", given.give_up_after, up_to(limits::GIVE_UP_MAX))
+            .or(start.give_up_after),
     }
 }
 
 /// A first delay beyond the default of the longest one lifts it: it would be cut in silence otherwise.
 fn delays(check: &mut Check, given: &pb::RetryPolicy, start: &RetryPolicy) -> (Duration, Duration) {
-    let bounds = up_to(wire::RETRY_DELAY_MAX);
+    let bounds = up_to(limits::RETRY_DELAY_MAX);
     let first = check.duration("first_delay", given.first_delay, bounds.clone());
     let longest = check.duration("max_delay", given.max_delay, bounds);
     if let (Some(first), Some(longest)) = (first, longest)
@@ -307,12 +309,14 @@ fn delays(check: &mut Check, given: &pb::RetryPolicy, start: &RetryPolicy) -> (D
     (first.unwrap_or_else(|| start.first_delay.min(longest)), longest)
 }
 
-fn check_profile(check: &mut Check, profile: &str) {
-    match profile {
-        "" | "default" => {}
-        "abp" | "none" => check.not_built("profile"),
-        _ => check.refuse("profile", "is not a profile that this server knows: use `default`"),
+/// What the policy starts from: a profile of the configuration by its name, the server's default one without.
+fn profile(check: &mut Check, name: &str, settings: &Settings) -> RetryPolicy {
+    let found = settings.retry.get(name);
+    if found.is_none() {
+        let known = settings.retry.names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        check.refuse("profile", format!("is not a profile that this server knows: use one of {known}"));
     }
+    found.cloned().unwrap_or_default()
 }
 
 fn retry_message(retry: &RetryPolicy) -> pb::RetryPolicy {
@@ -323,7 +327,7 @@ fn retry_message(retry: &RetryPolicy) -> pb::RetryPolicy {
         Backoff::ExponentialJitter => pb::Backoff::ExponentialJitter,
     };
     pb::RetryPolicy {
-        profile: "default".into(),
+        profile: retry.profile.clone(),
         retry_limit: Some(retry.retry_limit),
         crash_limit: Some(retry.crash_limit),
         backoff: backoff.into(),

@@ -307,7 +307,7 @@ fn read_failure(check: &mut Check, given: pb::FailOutcome) -> Ended {
     check.bytes("message", &given.message, limits::ERROR_MESSAGE_BYTES_MAX);
     check.bytes("stack", &given.stack, limits::ERROR_STACK_BYTES_MAX);
     // Zero means at once, which is something else than the policy's wait.
-    let allowed = Duration::ZERO..=*up_to(wire::RETRY_DELAY_MAX).end();
+    let allowed = Duration::ZERO..=*up_to(limits::RETRY_DELAY_MAX).end();
     let retry_delay = check.duration("retry_delay", given.retry_delay, allowed);
     let (reason, is_final) = match check.one_of("reason", given.reason) {
         pb::FailureReason::Unspecified | pb::FailureReason::Handler => (FailureReason::Handler, false),

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use tonic::metadata::MetadataMap;
 
@@ -10,12 +11,12 @@ use crate::rpc::check::{Check, wire};
 /// 2026-11-21 in microseconds.
 const NOW: Time = Time(1_795_219_200_000_000);
 
-pub(crate) const SETTINGS: Settings = Settings {
+pub(crate) static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     payload_bytes_max: 1 << 20,
     timeout: limits::TIMEOUT_DEFAULT,
     batch_jobs_max: 1_000,
-    retry_limit: limits::RETRY_LIMIT_DEFAULT,
-};
+    retry: RetryProfiles::built_in().into(),
+});
 
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
@@ -360,14 +361,34 @@ fn what_is_not_built_is_named_rather_than_passed_over() {
         ("options.reply_mode", with_options(|options| options.reply_mode = 1)),
         ("options.reply_body", with_options(|options| options.reply_body = 2)),
         ("options.reply_on_success_only", with_options(|options| options.reply_on_success_only = true)),
-        ("options.retry_policy.profile", with_retry(|retry| retry.profile = "abp".into())),
     ] {
         let Err(Error::NotSupported(what)) = answer else { panic!("{field}: {answer:?}") };
         assert_eq!(what, format!("the field `{field}`"));
     }
     assert!(with_options(|options| options.worker = Some(String::new())).is_ok());
-    assert!(with_retry(|retry| retry.profile = "default".into()).is_ok());
-    assert_eq!(refused(with_retry(|retry| retry.profile = "mine".into())).0, "options.retry_policy.profile");
+}
+
+#[test]
+fn a_policy_starts_from_its_profile() {
+    let of = |name: &str| with_retry(|retry| retry.profile = name.into()).unwrap().spec.retry;
+    assert_eq!(of(""), of("default"));
+    assert_eq!((of("none").retry_limit, of("none").profile.as_str()), (0, "none"));
+    let abp = of("abp");
+    assert_eq!(
+        (abp.first_delay, abp.give_up_after),
+        (Duration::from_secs(60), Some(Duration::from_secs(172_800)))
+    );
+    let changed = with_retry(|retry| {
+        retry.profile = "abp".into();
+        retry.retry_limit = Some(3);
+        retry.first_delay = seconds(1);
+    });
+    let changed = changed.unwrap().spec.retry;
+    assert_eq!((changed.retry_limit, changed.first_delay), (3, Duration::from_secs(1)));
+    assert_eq!((changed.give_up_after, changed.max_delay), (abp.give_up_after, abp.max_delay));
+    let (field, why) = refused(with_retry(|retry| retry.profile = "mine".into()));
+    assert_eq!(field, "options.retry_policy.profile");
+    assert!(why.contains("`abp`, `default`, `none`"), "{why}");
 }
 
 #[test]

@@ -491,7 +491,8 @@ fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&str>, 
     let at = Circumstances {
         policy: policy.map_or(&plain, |(_, spec)| &spec.retry),
         turn: one.row.lease.turn,
-        run_time: policy.map_or(now, |(run_time, _)| *run_time),
+        // A run that was to begin later has not been failing meanwhile.
+        run_time: policy.map_or(now, |(run_time, spec)| spec.run_after.unwrap_or_default().max(*run_time)),
         now,
         cancel,
         timeout: Duration::from_micros(one.row.timeout.max(0).unsigned_abs()),
