@@ -304,6 +304,28 @@ impl Client {
         retry::call(operation, deadline, repeat, made).await
     }
 
+    /// As [`Self::call`], of another service than that of jobs.
+    pub(crate) async fn call_service<S, Q, T, F>(
+        &self,
+        service: S,
+        operation: &'static str,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T>
+    where
+        S: Clone,
+        Q: Clone,
+        F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
+    {
+        let made = |left: Duration| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(left);
+            call(service.clone(), request)
+        };
+        retry::call(operation, self.deadline, repeat, made).await
+    }
+
     fn over(transport: Transport, connector: Connector, deadline: Duration) -> Self {
         let jobs = JobServiceClient::new(transport.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -115,6 +115,7 @@
 //! | `HAULIER_WORKER_ENABLED` | `false`: [`Worker::run`] runs no jobs |
 //! | `HAULIER_PERIODIC_ENABLED` | `false`: no periodic and background workers run |
 
+mod admin;
 mod calls;
 mod client;
 mod command;

@@ -8,6 +8,8 @@
 mod bad_input;
 #[path = "system/batch.rs"]
 mod batch;
+#[path = "system/bulk.rs"]
+mod bulk;
 #[path = "system/callback.rs"]
 mod callback;
 #[path = "system/cancel.rs"]
@@ -30,6 +32,8 @@ mod many;
 mod periodic;
 #[path = "system/profiles.rs"]
 mod profiles;
+#[path = "system/queues.rs"]
+mod queues;
 #[path = "system/read.rs"]
 mod read;
 #[path = "system/report.rs"]

@@ -4,21 +4,24 @@
 //! 3 the job was cancelled, 4 the server is away, 5 a lock is held by another or was lost.
 
 mod demo;
+mod filter;
 mod follow;
 mod lock;
+mod queue;
 mod show;
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
-use haulier::proto::{self, CancelResult, JobFilter, JobState, ListOrder};
+use haulier::proto::{self, CancelResult, JobState, ListOrder};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
 pub use demo::{Demo, demo};
 pub use lock::Lock;
+pub use filter::FilterFlags;
+pub use queue::Queue;
 
 /// Ended well.
 pub const OK: u8 = 0;
@@ -35,6 +38,8 @@ pub const NOT_HELD: u8 = 5;
 
 /// How long to try before the server counts as away.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call may take that changes many jobs.
+const BULK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A command that speaks to a server.
 #[derive(Subcommand)]
@@ -47,13 +52,15 @@ pub enum Command {
     Watch(Watch),
     /// List jobs, the newest first
     List(List),
-    /// Cancel a job: at once while it waits, through its handler while it runs
+    /// Cancel a job, or all that match: at once while they wait, through their handlers while they run
     Cancel(Cancel),
-    /// Start a new run of a failed or cancelled job
+    /// Start a new run of a failed or cancelled job, or of all that match
     Requeue(Requeue),
     /// Named locks: hold one while a program runs, list them, break them
     #[command(subcommand)]
     Lock(Lock),
+    /// Look at queues, pause and resume them
+    Queue(Queue),
 }
 
 /// Where the server is, and how to show what it says.
@@ -147,27 +154,8 @@ pub struct Watch {
 /// Arguments of `list`.
 #[derive(Args)]
 pub struct List {
-    /// Only jobs in this state; may be repeated
-    #[arg(long, value_enum)]
-    state: Vec<StateName>,
-    /// Only jobs of this command
-    #[arg(long)]
-    command: Option<String>,
-    /// Only jobs of this queue
-    #[arg(long)]
-    queue: Option<String>,
-    /// Only jobs with this tag
-    #[arg(long)]
-    tag: Option<String>,
-    /// Only jobs of this batch
-    #[arg(long)]
-    batch_id: Option<String>,
-    /// Only jobs on behalf of this user
-    #[arg(long)]
-    user_id: Option<String>,
-    /// Only jobs whose command, ref id, tag, status or error holds this text
-    #[arg(long)]
-    text: Option<String>,
+    #[command(flatten)]
+    filter: FilterFlags,
     /// Only jobs stored in this month, as in 2026-11 [default: live jobs and the two newest months]
     #[arg(long)]
     month: Option<String>,
@@ -184,8 +172,14 @@ pub struct List {
 /// Arguments of `cancel`.
 #[derive(Args)]
 pub struct Cancel {
-    /// Id or ref id of the job
-    job: String,
+    /// Id or ref id of the job; without it the flags say which jobs
+    #[arg(required_unless_present = "filter", conflicts_with_all = ["filter", "dry_run"])]
+    job: Option<String>,
+    #[command(flatten)]
+    filter: FilterFlags,
+    /// Only count the jobs that match
+    #[arg(long)]
+    dry_run: bool,
     /// Why, in words
     #[arg(long, default_value = "")]
     reason: String,
@@ -199,11 +193,20 @@ pub struct Cancel {
 /// Arguments of `requeue`.
 #[derive(Args)]
 pub struct Requeue {
-    /// Id of the job
-    job: i64,
+    /// Id of the job; without it the flags say which jobs
+    #[arg(required_unless_present = "filter", conflicts_with_all = ["filter", "dry_run", "month"])]
+    job: Option<i64>,
     /// Run to do again [default: the latest]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "filter")]
     run: Option<i32>,
+    #[command(flatten)]
+    filter: FilterFlags,
+    /// Only jobs stored in this month, as in 2026-11 [default: the two newest]
+    #[arg(long)]
+    month: Option<String>,
+    /// Only count the jobs that match
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -231,13 +234,19 @@ pub async fn run(command: Command) -> u8 {
         Command::Cancel(arguments) => cancel(arguments).await,
         Command::Requeue(arguments) => requeue(arguments).await,
         Command::Lock(command) => lock::run(command).await,
+        Command::Queue(arguments) => queue::queue(arguments).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }
 
 impl Server {
     async fn connect(&self) -> haulier::Result<Client> {
-        let mut builder = Client::builder(&self.address).deadline(PATIENCE);
+        self.connect_for(PATIENCE).await
+    }
+
+    /// A client whose calls may take so long.
+    async fn connect_for(&self, patience: Duration) -> haulier::Result<Client> {
+        let mut builder = Client::builder(&self.address).deadline(patience);
         if let Some(key) = &self.api_key {
             builder = builder.api_key(key);
         }
@@ -342,18 +351,7 @@ async fn watch(arguments: Watch) -> haulier::Result<u8> {
 
 async fn list(arguments: List) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
-    let states = arguments.state.iter().map(|name| i32::from(name.state())).collect();
-    let filter = JobFilter {
-        states,
-        command: arguments.command.unwrap_or_default(),
-        queue: arguments.queue.unwrap_or_default(),
-        tag: arguments.tag.unwrap_or_default(),
-        batch_id: arguments.batch_id.unwrap_or_default(),
-        user_id: arguments.user_id.unwrap_or_default(),
-        text: arguments.text.unwrap_or_default(),
-        args: HashMap::new(),
-        ..JobFilter::default()
-    };
+    let filter = arguments.filter.filter();
     let order = if arguments.oldest_first { ListOrder::OldestFirst } else { ListOrder::NewestFirst };
     let size = i32::try_from(arguments.limit.clamp(1, 500)).unwrap_or(500);
     let mut call = client.list(filter).order(order).page_size(size);
@@ -373,8 +371,9 @@ async fn list(arguments: List) -> haulier::Result<u8> {
 }
 
 async fn cancel(arguments: Cancel) -> haulier::Result<u8> {
+    let Some(job) = &arguments.job else { return cancel_all(arguments).await };
     let client = arguments.server.connect().await?;
-    let mut call = client.cancel(key(&arguments.job)).reason(arguments.reason);
+    let mut call = client.cancel(key(job)).reason(arguments.reason);
     if let Some(grace) = arguments.grace {
         call = call.grace(grace);
     }
@@ -390,16 +389,48 @@ async fn cancel(arguments: Cancel) -> haulier::Result<u8> {
     Ok(OK)
 }
 
+async fn cancel_all(arguments: Cancel) -> haulier::Result<u8> {
+    let client = arguments.server.connect_for(BULK_PATIENCE).await?;
+    let mut call = client.cancel_all(arguments.filter.filter()).reason(arguments.reason);
+    if let Some(grace) = arguments.grace {
+        call = call.grace(grace);
+    }
+    if arguments.dry_run {
+        let matched = call.validate_only().await?.matched_count;
+        show::line(&format!("{matched} would be cancelled"));
+        return Ok(OK);
+    }
+    let done = call.await?;
+    show::line(&format!("{} cancelled\t{} told to stop", done.cancelled_count, done.requested_count));
+    Ok(OK)
+}
+
+async fn requeue_all(arguments: Requeue) -> haulier::Result<u8> {
+    let client = arguments.server.connect_for(BULK_PATIENCE).await?;
+    let mut call = client.requeue_all(arguments.filter.filter());
+    if let Some(month) = arguments.month {
+        call = call.month(month);
+    }
+    if arguments.dry_run {
+        let matched = call.validate_only().await?.matched_count;
+        show::line(&format!("{matched} would be requeued"));
+        return Ok(OK);
+    }
+    show::line(&format!("{} requeued", call.await?.requeued_count));
+    Ok(OK)
+}
+
 async fn requeue(arguments: Requeue) -> haulier::Result<u8> {
+    let Some(job) = arguments.job else { return requeue_all(arguments).await };
     let client = arguments.server.connect().await?;
-    let mut call = client.requeue(arguments.job);
+    let mut call = client.requeue(job);
     if let Some(run) = arguments.run {
         call = call.run(run);
     }
     let answer = call.await?;
     let run = answer.job.as_ref().map_or(0, |job| job.run);
     let text = if answer.created { "began" } else { "had begun before" };
-    show::line(&format!("{}\trun {run} {text}", arguments.job));
+    show::line(&format!("{job}\trun {run} {text}"));
     Ok(OK)
 }
 

@@ -6,7 +6,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use haulier::proto::job_result::Record;
 use haulier::proto::job_summary::Work;
 use haulier::proto::payload::Kind;
-use haulier::proto::{AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload};
+use haulier::proto::{
+    AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload, Queue,
+};
 use haulier::{JobState, LogLevel};
 
 /// A line on stdout. A reader that has gone, such as `head`, is no failure.
@@ -69,6 +71,25 @@ pub(super) fn locks(locks: &[Lock]) {
             lock.fencing_token.to_string(),
             lock.acquire_time.map(|time| time.to_string()).unwrap_or_default(),
             lock.expire_time.map(|time| time.to_string()).unwrap_or_default(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// Queues, a row each.
+pub(super) fn queues(queues: &[Queue]) {
+    let mut table = table(&["queue", "queued", "scheduled", "blocked", "running", "workers", "paused"]);
+    for queue in queues {
+        let counts = queue.counts.unwrap_or_default();
+        let since = queue.pause_time.map(|time| format!("since {time} {}", queue.pause_reason));
+        table.add_row([
+            queue.name.clone(),
+            counts.queued.to_string(),
+            counts.scheduled.to_string(),
+            counts.blocked.to_string(),
+            counts.running.to_string(),
+            queue.worker_count.to_string(),
+            since.unwrap_or_default().trim_end().to_owned(),
         ]);
     }
     line(&table.to_string());

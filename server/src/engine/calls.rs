@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, CancelReason, Condition, Ended, Epoch, Fence, Filter, JobId, Level, LogLine, Month, Order,
-    Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
+    Attempt, CancelReason, Condition, Ended, Epoch, Fence, Filter, JobId, Level, LiveCounts, LogLine, Month,
+    Order, PausedQueue, Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
 };
 use crate::store::LeasedJob;
 
@@ -173,6 +173,72 @@ pub enum CancelResult {
     Requested,
     /// It had ended before.
     AlreadyFinished,
+}
+
+/// What is done with the jobs that match a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bulk {
+    /// They are counted.
+    Count,
+    /// They are cancelled, or requeued.
+    Act,
+}
+
+/// A cancel of all jobs that match.
+#[derive(Clone, Debug)]
+pub struct CancelManyCall {
+    /// Which jobs.
+    pub filter: Filter,
+    /// Why, in words.
+    pub text: String,
+    /// What running handlers have to end by themselves.
+    pub grace: Duration,
+    /// Whether they are only counted.
+    pub bulk: Bulk,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CancelledMany {
+    /// Matched and had not ended.
+    pub matched: i64,
+    /// Will never start.
+    pub cancelled: i64,
+    /// Run, and were told to stop.
+    pub requested: i64,
+}
+
+/// A requeue of all failed or cancelled jobs that match.
+#[derive(Clone, Debug)]
+pub struct RequeueManyCall {
+    /// Which jobs.
+    pub filter: Filter,
+    /// Of this month of creation; none: of the two newest.
+    pub month: Option<Month>,
+    /// Whether they are only counted.
+    pub bulk: Bulk,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequeuedMany {
+    /// Matched and had failed or were cancelled.
+    pub matched: i64,
+    /// Began a new run.
+    pub requeued: i64,
+}
+
+/// A queue: how it is set, and how it fares.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Since when and why it is paused, if it is.
+    pub pause: Option<PausedQueue>,
+    /// Its jobs that have not ended; at most two seconds old.
+    pub live: LiveCounts,
+    /// Live worker processes that serve it.
+    pub workers: usize,
 }
 
 /// A worker process that registers.

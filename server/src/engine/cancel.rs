@@ -106,7 +106,7 @@ impl Engine {
 }
 
 impl Core {
-    async fn tell_cancels(&self, mut marks: Vec<CancelMark>) -> Result<()> {
+    pub(super) async fn tell_cancels(&self, mut marks: Vec<CancelMark>) -> Result<()> {
         marks.retain(|mark| self.hub.should_tell(mark.job, mark.epoch));
         if marks.is_empty() {
             return Ok(());

@@ -139,7 +139,7 @@ fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
 }
 
 /// The most telling option that an index serves.
-fn label(filter: &Filter) -> Option<(LabelKind, String)> {
+pub(super) fn label(filter: &Filter) -> Option<(LabelKind, String)> {
     let parent = filter.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
     let ending = match filter.states.as_slice() {
         [State::Failed] => "failed",

@@ -9,12 +9,14 @@
 //! only save time.
 
 mod batch;
+mod bulk;
 mod calls;
 mod cancel;
 mod claim;
 mod commands;
 mod enqueue;
 mod error;
+mod figures;
 mod follow;
 mod group;
 mod hub;
@@ -24,6 +26,7 @@ mod list;
 mod lock;
 mod lock_queue;
 mod prepare;
+mod queues;
 mod read;
 mod report;
 mod room;
@@ -50,6 +53,7 @@ use crate::store::Store;
 use claim::ClaimWork;
 use commands::Commands;
 use enqueue::EnqueueWork;
+use figures::Figures;
 use group::Group;
 use hub::Hub;
 use ids::Ids;
@@ -73,6 +77,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) locks: Arc<LockQueues>,
+    pub(crate) figures: Figures,
     pub(crate) settling: Settling,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
@@ -109,10 +114,12 @@ impl Engine {
             hub: Arc::default(),
             locks: Arc::default(),
             settling: Settling::default(),
+            figures: Figures::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });
         core.routes.reload(&*core.store).await?;
         core.reload_commands().await?;
+        core.follow_pauses().await?;
         core.ids.refresh(&*core.store).await?;
         Ok(Self {
             enqueues: Group::new(EnqueueWork { core: Arc::clone(&core) }),

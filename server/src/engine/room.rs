@@ -132,14 +132,16 @@ impl Room {
     /// look that is not old, to hold nothing due that this waiter serves: older jobs come first.
     pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {
         let mut inner = self.lock();
-        if inner.looked.is_none_or(|at| at.elapsed() > 2 * limits::LOOK_INTERVAL) {
+        if routes.is_paused(&route.queue)
+            || inner.looked.is_none_or(|at| at.elapsed() > 2 * limits::LOOK_INTERVAL)
+        {
             return None;
         }
         let due: Vec<Arc<Route>> = inner
             .backlog
             .iter()
             .filter(|(_, known)| known.ready_time <= now)
-            .filter_map(|((route, _), _)| routes.route(*route))
+            .filter_map(|((route, _), _)| routes.open_route(*route))
             .collect();
         let fits = |waiter: &Waiter| {
             waiter.is_open()
@@ -235,7 +237,8 @@ impl Room {
     pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, GroupKey)> {
         let mut inner = self.lock();
         for (key, known) in &inner.backlog {
-            let Some(route) = routes.route(key.0).filter(|route| route.kind == RouteKind::Quarantined) else {
+            let Some(route) = routes.open_route(key.0).filter(|route| route.kind == RouteKind::Quarantined)
+            else {
                 continue;
             };
             let fits = |waiter: &Waiter| waiter.is_open() && waiter.session.served.takes(&route);
@@ -287,12 +290,12 @@ impl Inner {
     fn due(&self, now: Time, routes: &Routes) -> Vec<(GroupKey, Arc<Route>)> {
         let mut due: Vec<_> = self.backlog.iter().filter(|(_, known)| known.ready_time <= now).collect();
         due.sort_by_key(|((route, priority), known)| (-priority, known.ready_time, *route));
-        due.into_iter().filter_map(|(key, _)| Some((*key, routes.route(key.0)?))).collect()
+        due.into_iter().filter_map(|(key, _)| Some((*key, routes.open_route(key.0)?))).collect()
     }
 
     fn serves(&self, route: RouteId, routes: &Routes) -> bool {
         routes
-            .route(route)
+            .open_route(route)
             .is_some_and(|route| self.waiters.iter().any(|waiter| waiter.session.served.takes(&route)))
     }
 }

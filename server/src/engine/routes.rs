@@ -1,6 +1,6 @@
 //! Routes: which small numbers stand for which (queue, command, kind), and which of them a session serves.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::model::{Route, RouteId, RouteKind, Session, Work};
@@ -16,6 +16,8 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct Routes {
     known: RwLock<Known>,
+    /// Queues that give out nothing now.
+    paused: RwLock<HashSet<String>>,
 }
 
 impl Routes {
@@ -49,6 +51,29 @@ impl Routes {
     /// The route of an id.
     pub(crate) fn route(&self, id: RouteId) -> Option<Arc<Route>> {
         self.read().routes.get(&id).cloned()
+    }
+
+    /// The route of an id, unless its queue is paused.
+    pub(crate) fn open_route(&self, id: RouteId) -> Option<Arc<Route>> {
+        self.route(id).filter(|route| !self.is_paused(&route.queue))
+    }
+
+    /// Every queue that a route names.
+    pub(crate) fn queues(&self) -> BTreeSet<String> {
+        self.read().ids.keys().map(|route| route.queue.clone()).collect()
+    }
+
+    /// Is this queue paused? Then none of its jobs is given out.
+    pub(crate) fn is_paused(&self, queue: &str) -> bool {
+        self.paused.read().unwrap_or_else(PoisonError::into_inner).contains(queue)
+    }
+
+    /// From now on these are paused; says whether that was news.
+    pub(crate) fn set_paused(&self, queues: HashSet<String>) -> bool {
+        let mut paused = self.paused.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *paused != queues;
+        *paused = queues;
+        is_news
     }
 
     fn learn(&self, routes: impl IntoIterator<Item = (RouteId, Route)>) {

@@ -75,7 +75,7 @@ impl Payload {
 }
 
 /// What a job does: run a command, or call an API.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
     /// A command that a worker process serves.
@@ -431,7 +431,7 @@ impl RouteKind {
 }
 
 /// What a claim matches on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
     /// The queue.
     pub queue: String,

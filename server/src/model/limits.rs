@@ -109,6 +109,8 @@ pub const AMNESTY_AFTER: Duration = Duration::from_secs(3);
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often every server reads the cancel requests of running jobs.
 pub const CANCEL_POLL: Duration = Duration::from_millis(500);
+/// How often every server reads which queues are paused.
+pub const QUEUE_POLL: Duration = Duration::from_millis(500);
 /// What a cancelled handler has to end by itself.
 pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest grace that a cancel may ask for.

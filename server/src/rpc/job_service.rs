@@ -7,6 +7,7 @@ use haulier_proto::v1 as pb;
 use haulier_proto::v1::job_service_server::JobService;
 use tonic::{Request, Response, Status};
 
+use super::bulk;
 use super::check::Check;
 use super::convert::{self, Settings};
 use super::paging;
@@ -188,12 +189,19 @@ impl JobService for Jobs {
         Err(not_built("JobService.RunCommand"))
     }
 
-    async fn cancel_jobs(&self, _: Request<pb::CancelJobsRequest>) -> Answer<pb::CancelJobsResponse> {
-        Err(not_built("JobService.CancelJobs"))
+    async fn cancel_jobs(&self, request: Request<pb::CancelJobsRequest>) -> Answer<pb::CancelJobsResponse> {
+        let call = bulk::cancel_many(request.into_inner()).map_err(status::of)?;
+        let done = self.engine.cancel_many(call).await.map_err(status::of)?;
+        Ok(Response::new(bulk::cancelled(done)))
     }
 
-    async fn requeue_jobs(&self, _: Request<pb::RequeueJobsRequest>) -> Answer<pb::RequeueJobsResponse> {
-        Err(not_built("JobService.RequeueJobs"))
+    async fn requeue_jobs(
+        &self,
+        request: Request<pb::RequeueJobsRequest>,
+    ) -> Answer<pb::RequeueJobsResponse> {
+        let call = bulk::requeue_many(request.into_inner()).map_err(status::of)?;
+        let done = self.engine.requeue_many(call).await.map_err(status::of)?;
+        Ok(Response::new(bulk::requeued(done)))
     }
 
     async fn get_batch(&self, request: Request<pb::GetBatchRequest>) -> Answer<pb::GetBatchResponse> {

@@ -4,6 +4,7 @@
 //! table ([`status`]). A handler that is dropped because its caller went away drops nothing else: the engine's verbs run
 //! in tasks of their own.
 
+mod bulk;
 mod check;
 mod convert;
 mod deadline;
@@ -12,6 +13,7 @@ mod job_service;
 mod lock_service;
 mod not_built;
 mod paging;
+mod queue_service;
 mod report_stream;
 mod status;
 mod worker_service;
@@ -40,6 +42,7 @@ use crate::model::limits;
 use job_service::Jobs;
 use lock_service::Locks;
 use not_built::NotBuilt;
+use queue_service::Queues;
 use report_stream::Reports;
 use worker_service::Workers;
 
@@ -68,7 +71,7 @@ pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &Cance
     add!(JobServiceServer::new(jobs), limits::MESSAGE_BULK_BYTES_MAX);
     add!(WorkerServiceServer::new(Workers { reports }));
     add!(RecurringTaskServiceServer::new(NotBuilt));
-    add!(QueueServiceServer::new(NotBuilt));
+    add!(QueueServiceServer::new(Queues { engine: engine.clone() }));
     add!(LockServiceServer::new(Locks { engine: engine.clone() }));
     add!(AdminServiceServer::new(NotBuilt));
     routes.add_service(GrpcWebLayer::new().layer(health.service()));

@@ -4,7 +4,6 @@
 use futures::stream::Empty;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::admin_service_server::AdminService;
-use haulier_proto::v1::queue_service_server::QueueService;
 use haulier_proto::v1::recurring_task_service_server::RecurringTaskService;
 use tonic::{Request, Response, Status};
 
@@ -37,14 +36,6 @@ not_built!(RecurringTaskService {
     resume_recurring_task(ResumeRecurringTaskRequest) -> pb::ResumeRecurringTaskResponse, "ResumeRecurringTask";
     trigger_recurring_task(TriggerRecurringTaskRequest) -> pb::TriggerRecurringTaskResponse, "TriggerRecurringTask";
     preview_schedule(PreviewScheduleRequest) -> pb::PreviewScheduleResponse, "PreviewSchedule";
-});
-
-not_built!(QueueService {
-    get_queue(GetQueueRequest) -> pb::GetQueueResponse, "GetQueue";
-    list_queues(ListQueuesRequest) -> pb::ListQueuesResponse, "ListQueues";
-    pause_queue(PauseQueueRequest) -> pb::PauseQueueResponse, "PauseQueue";
-    resume_queue(ResumeQueueRequest) -> pb::ResumeQueueResponse, "ResumeQueue";
-    update_queue(UpdateQueueRequest) -> pb::UpdateQueueResponse, "UpdateQueue";
 });
 
 not_built!(AdminService {

@@ -1,6 +1,10 @@
 //! Pages of lists that are short enough to be read whole: attempts of a job, worker processes.
 
+mod named;
+
 use haulier_proto::v1 as pb;
+
+pub(crate) use named::Named;
 
 use super::check::Check;
 use super::convert;

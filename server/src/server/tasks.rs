@@ -37,6 +37,7 @@ impl Tasks {
         tasks.every("lock looks", limits::LOCK_LOOK_INTERVAL, engine, async |engine| {
             engine.look_at_locks().await
         });
+        tasks.every("queue poll", limits::QUEUE_POLL, engine, async |engine| engine.poll_queues().await);
         tasks.every("months", UPKEEP_INTERVAL, engine, async |engine| engine.keep_months().await);
         tasks.every("forgetting", UPKEEP_INTERVAL, engine, async |engine| engine.forget_old().await);
         tasks

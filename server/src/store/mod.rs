@@ -40,7 +40,7 @@ use async_trait::async_trait;
 
 use crate::model::{
     Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
-    Level, LockSecret, LogLine, Month, NamedLock, Order, Outcome, Payload, ReadyKey, Route, RouteId, Run,
+    Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey, Route, RouteId, Run,
     ServerId, Session, SessionId, State, Time, View, Wait,
 };
 
@@ -760,6 +760,15 @@ pub trait Store: Send + Sync + 'static {
     async fn walk_locks(&self, walk: &LockWalk) -> Result<(Vec<NamedLock>, Option<String>)>;
     /// Forgets locks that nobody has held for their life, in a stretch of at most `limit` rows; answers where to go on.
     async fn forget_locks(&self, after: Option<String>, limit: i64) -> Result<Option<String>>;
+
+    /// Every queue that is paused.
+    async fn paused_queues(&self) -> Result<Vec<PausedQueue>>;
+    /// Pauses a queue on all servers; one that is paused keeps its time and takes the new reason.
+    async fn pause_queue(&self, name: &str, reason: &str) -> Result<()>;
+    /// Resumes a queue; says whether it was paused.
+    async fn resume_queue(&self, name: &str) -> Result<bool>;
+    /// Jobs that have not ended, by route. Reads the live tables whole: for people, once in a while.
+    async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

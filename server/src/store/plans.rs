@@ -13,10 +13,13 @@ use crate::model::Month;
 const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::Look, "a loose index scan dives into the key once a group"),
     (Sql::CountLeases, "for health and tests"),
+    (Sql::CountLeasesByRoute, "for dashboards, at most once in two seconds"),
     (Sql::CountReady, "for health and tests"),
+    (Sql::CountReadyByRoute, "for dashboards, at most once in two seconds"),
     (Sql::ReadAllCancels, "sparse: running jobs that were asked to stop"),
     (Sql::ForcedCancels, "sparse: running jobs that were asked to stop"),
     (Sql::ReadMonths, "one row a month"),
+    (Sql::ReadPausedQueues, "one row a paused queue"),
     (Sql::ReadRoutes, "one row a queue and command"),
     (Sql::ReadSessions, "one row a worker process"),
     (Sql::ReadSilentSessions, "one row a worker process"),

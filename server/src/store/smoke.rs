@@ -63,6 +63,8 @@ on_both! {
     racing_claimers_share_the_jobs_without_doubles
 }
 
+mod queues;
+
 impl Bench {
     pub(super) async fn on_sqlite() -> Bench {
         let folder = tempfile::tempdir().unwrap();

@@ -16,8 +16,7 @@ use super::{
     ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake, Walk, Written,
 };
 use crate::model::{
-    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LogLine, Month, NamedLock,
-    Outcome, Payload, Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
+    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month, NamedLock, Outcome, PausedQueue, Payload, Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
 };
 
 /// A store that speaks SQL.
@@ -275,6 +274,22 @@ impl Store for SqlStore {
 
     async fn forget_locks(&self, after: Option<String>, limit: i64) -> Result<Option<String>> {
         SqlStore::forget_locks(self, after, limit).await
+    }
+
+    async fn paused_queues(&self) -> Result<Vec<PausedQueue>> {
+        SqlStore::paused_queues(self).await
+    }
+
+    async fn pause_queue(&self, name: &str, reason: &str) -> Result<()> {
+        SqlStore::pause_queue(self, name, reason).await
+    }
+
+    async fn resume_queue(&self, name: &str) -> Result<bool> {
+        SqlStore::resume_queue(self, name).await
+    }
+
+    async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>> {
+        SqlStore::live_counts(self, now).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

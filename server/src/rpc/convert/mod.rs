@@ -20,7 +20,7 @@ pub(crate) use job::{
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
 
-use crate::model::{CancelReason, FailureReason, JobError, RetryProfiles, State, Time};
+use crate::model::{CancelReason, FailureReason, JobError, LiveCounts, RetryProfiles, State, Time};
 
 /// What the configuration says about requests.
 #[derive(Clone, Debug)]
@@ -62,6 +62,13 @@ pub(crate) fn timestamp(time: Time) -> prost_types::Timestamp {
 pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
     let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     prost_types::Duration { seconds, nanos: duration.subsec_nanos() as i32 }
+}
+
+/// Counts of jobs that have not ended.
+pub(crate) fn live_counts(live: &LiveCounts) -> pb::JobCounts {
+    let LiveCounts { scheduled, blocked, queued, running, .. } = *live;
+    let total = scheduled + blocked + queued + running;
+    pb::JobCounts { scheduled, blocked, queued, running, total, ..Default::default() }
 }
 
 fn job_error(error: &JobError) -> pb::JobError {

@@ -201,3 +201,9 @@ CREATE TABLE IF NOT EXISTS {p}named_lock (
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'726561706572', 0, 0);
 
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'6c6f636b', 0, 0);
+-- What somebody set for a queue; a queue that nobody touched has no row.
+CREATE TABLE IF NOT EXISTS {p}queue (
+    name {key:128} NOT NULL PRIMARY KEY,
+    pause_time BIGINT NOT NULL,
+    pause_reason {text} NOT NULL
+) {wide};

@@ -12,6 +12,7 @@ mod ids;
 mod interleavings;
 mod lane;
 mod lock;
+mod queue;
 mod read;
 mod report;
 mod requeue;

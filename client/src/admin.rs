@@ -1,0 +1,107 @@
+//! Calls of those who look after a service: queues and history.
+
+use futures::Stream;
+use futures::TryStreamExt as _;
+use haulier_proto::v1 as pb;
+use pb::admin_service_client::AdminServiceClient;
+use pb::queue_service_client::QueueServiceClient;
+use tonic::Request;
+
+use crate::client::Client;
+use crate::connect::{MESSAGE_BYTES_MAX, Transport};
+use crate::errors::{Error, Result};
+use crate::pages::{Page, Pages};
+use crate::retry::Repeat;
+
+type Queues = QueueServiceClient<Transport>;
+type Admin = AdminServiceClient<Transport>;
+
+impl Client {
+    /// A queue by name, with the counts of its live jobs.
+    pub async fn get_queue(&self, name: impl Into<String>) -> Result<pb::Queue> {
+        let (queues, request) = (self.queue_service(), pb::GetQueueRequest { name: name.into() });
+        let get = async |mut queues: Queues, request| queues.get_queue(request).await;
+        Ok(self.call_service(queues, "GetQueue", Repeat::Safe, request, get).await?.queue.unwrap_or_default())
+    }
+
+    /// Queues, by name.
+    pub fn queues(&self) -> Pages<pb::Queue> {
+        let client = self.clone();
+        Pages::new(move |page_token| {
+            let client = client.clone();
+            Box::pin(async move {
+                let queues = client.queue_service();
+                let request = pb::ListQueuesRequest { page_token, ..Default::default() };
+                let list = async |mut queues: Queues, request| queues.list_queues(request).await;
+                let answer = client.call_service(queues, "ListQueues", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.queues, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+
+    /// Pauses a queue on all servers: running jobs go on, no other starts. The reason is for people; it may be empty.
+    pub async fn pause_queue(&self, name: impl Into<String>, reason: impl Into<String>) -> Result<pb::Queue> {
+        let queues = self.queue_service();
+        let request = pb::PauseQueueRequest { name: name.into(), reason: reason.into() };
+        let pause = async |mut queues: Queues, request| queues.pause_queue(request).await;
+        Ok(self
+            .call_service(queues, "PauseQueue", Repeat::Safe, request, pause)
+            .await?
+            .queue
+            .unwrap_or_default())
+    }
+
+    /// Resumes a queue.
+    pub async fn resume_queue(&self, name: impl Into<String>) -> Result<pb::Queue> {
+        let (queues, request) = (self.queue_service(), pb::ResumeQueueRequest { name: name.into() });
+        let resume = async |mut queues: Queues, request| queues.resume_queue(request).await;
+        Ok(self
+            .call_service(queues, "ResumeQueue", Repeat::Safe, request, resume)
+            .await?
+            .queue
+            .unwrap_or_default())
+    }
+
+    /// Months of history, newest first.
+    pub fn history_months(&self) -> Pages<pb::HistoryMonth> {
+        let client = self.clone();
+        Pages::new(move |page_token| {
+            let client = client.clone();
+            Box::pin(async move {
+                let admin = client.admin_service();
+                let request = pb::ListHistoryMonthsRequest { page_token, ..Default::default() };
+                let list = async |mut admin: Admin, request| admin.list_history_months(request).await;
+                let answer =
+                    client.call_service(admin, "ListHistoryMonths", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.months, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+
+    /// A month of history, job by job in ascending id: each finished run with its record, then its attempts, then its log
+    /// lines. Not taken up again by itself when it breaks: ask anew with the token of the last message.
+    pub async fn export_history_month(
+        &self,
+        request: pb::ExportHistoryMonthRequest,
+    ) -> Result<impl Stream<Item = Result<pb::ExportHistoryMonthResponse>> + Send + use<>> {
+        let failed = |status: tonic::Status| Error::from_status("ExportHistoryMonth", &status);
+        let call = self.admin_service().export_history_month(Request::new(request)).await;
+        Ok(call.map_err(failed)?.into_inner().map_err(failed))
+    }
+
+    /// Drops a month of history with its attempts and logs; the answer is the month as it was.
+    pub async fn drop_history_month(&self, request: pb::DropHistoryMonthRequest) -> Result<pb::HistoryMonth> {
+        let admin = self.admin_service();
+        let drop = async |mut admin: Admin, request| admin.drop_history_month(request).await;
+        let answer = self.call_service(admin, "DropHistoryMonth", Repeat::Unsafe, request, drop).await?;
+        Ok(answer.month.unwrap_or_default())
+    }
+
+    fn queue_service(&self) -> Queues {
+        QueueServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn admin_service(&self) -> Admin {
+        AdminServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}

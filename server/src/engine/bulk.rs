@@ -1,0 +1,206 @@
+//! Many at once: cancel and requeue by filter.
+//!
+//! A walk over ids, step by step; each job that matches is a small transaction of its own, a few at a time, so that neither
+//! locks nor connections are held from those who work. Each step runs to its end; a caller who goes away ends the walk
+//! before the next one, and one who repeats the call goes on where it stood, since what was done matches no more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::list::label;
+use super::unit::unit;
+use super::{Bulk, CancelManyCall, CancelledMany, Core, Engine, RequeueManyCall, RequeuedMany, Result};
+use crate::model::{CancelMark, CancelReason, Filter, JobId, Month, Order, State, View};
+use crate::store::{CancelAnswer, CancelOrder, Payloads, RequeueAnswer, Wake, Walk, WalkSource};
+
+/// Ids read in one step.
+const STEP: i64 = 1_000;
+/// Transactions at once: others find connections beside them.
+const AT_ONCE: usize = 3;
+/// States of jobs that can be cancelled.
+const LIVE: [State; 4] = [State::Scheduled, State::Blocked, State::Queued, State::Running];
+/// States of jobs that can be requeued.
+const REQUEUEABLE: [State; 2] = [State::Failed, State::Cancelled];
+
+impl Engine {
+    /// Cancels the jobs that match and have not ended.
+    pub async fn cancel_many(&self, call: CancelManyCall) -> Result<CancelledMany> {
+        let mut done = CancelledMany::default();
+        let Some(filter) = narrowed(&call.filter, &LIVE) else { return Ok(done) };
+        let mut sweep = Sweep::over_live(&self.core, filter).await?;
+        while let Some(found) = sweep.next(&self.core).await? {
+            done.matched += found.len() as i64;
+            if call.bulk == Bulk::Act {
+                let (core, call) = (Arc::clone(&self.core), call.clone());
+                let (cancelled, requested) =
+                    unit(async move { core.cancel_some(&found, &call).await }).await?;
+                done.cancelled += cancelled;
+                done.requested += requested;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Starts a new run of the jobs that match and failed or were cancelled.
+    pub async fn requeue_many(&self, call: RequeueManyCall) -> Result<RequeuedMany> {
+        let mut done = RequeuedMany::default();
+        for state in REQUEUEABLE {
+            let Some(filter) = narrowed(&call.filter, &[state]) else { continue };
+            let mut sweep = Sweep::over_ended(&self.core, filter, call.month).await?;
+            while let Some(found) = sweep.next(&self.core).await? {
+                done.matched += found.len() as i64;
+                if call.bulk == Bulk::Act {
+                    let core = Arc::clone(&self.core);
+                    done.requeued += unit(async move { core.requeue_some(&found).await }).await?;
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+impl Core {
+    /// Cancels these; how many will never start, and how many were told to stop.
+    async fn cancel_some(&self, found: &[View], call: &CancelManyCall) -> Result<(i64, i64)> {
+        let cancel = |view: &View| {
+            let order = CancelOrder {
+                job: view.job.id,
+                reason: CancelReason::Client,
+                text: call.text.clone(),
+                grace: call.grace,
+                only_waiting: false,
+            };
+            async move { self.store.cancel(&order).await }
+        };
+        let done = futures::stream::iter(found.iter().map(cancel)).buffer_unordered(AT_ONCE);
+        let answers = self.heed_all(done.try_collect().await?);
+        let cancelled = answers.iter().filter(|answer| **answer == CancelAnswer::Cancelled).count() as i64;
+        let marks: Vec<CancelMark> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                CancelAnswer::Requested(mark) => Some(mark),
+                _ => None,
+            })
+            .collect();
+        let requested = marks.len() as i64;
+        self.hub.changed(found.iter().map(|view| view.job.id));
+        self.tell_cancels(marks).await?;
+        Ok((cancelled, requested))
+    }
+
+    /// Requeues these; how many began a run by it.
+    async fn requeue_some(&self, found: &[View]) -> Result<i64> {
+        let requeue = |view: &View| {
+            let (job, run) = (view.job.id, view.job.run);
+            async move { self.store.requeue(job, Some(run), "").await }
+        };
+        let done = futures::stream::iter(found.iter().map(requeue)).buffer_unordered(AT_ONCE);
+        let answers = self.heed_all(done.try_collect().await?);
+        self.hub.changed(found.iter().map(|view| view.job.id));
+        Ok(answers.iter().filter(|answer| matches!(answer, RequeueAnswer::Requeued(_))).count() as i64)
+    }
+
+    /// Passes on what transactions brought about; their answers alone are left.
+    fn heed_all<T>(&self, done: Vec<(T, Wake)>) -> Vec<T> {
+        let mut all = Wake::default();
+        let answers = done
+            .into_iter()
+            .map(|(answer, wake)| {
+                all.add(wake);
+                answer
+            })
+            .collect();
+        self.heed(all);
+        answers
+    }
+}
+
+/// The filter with only those of its states that are among `states`; none when nothing can match.
+fn narrowed(filter: &Filter, states: &[State]) -> Option<Filter> {
+    let among = |state: &State| filter.states.is_empty() || filter.states.contains(state);
+    let states: Vec<State> = states.iter().copied().filter(among).collect();
+    (!states.is_empty()).then(|| Filter { states, ..filter.clone() })
+}
+
+/// A walk over the jobs that match a filter, in ascending id, so that a job that is requeued and ends again meanwhile is
+/// met once.
+struct Sweep {
+    filter: Filter,
+    sources: VecDeque<WalkSource>,
+    after: JobId,
+}
+
+impl Sweep {
+    /// Over jobs that have not ended: by the most telling option that an index serves, else all that live.
+    async fn over_live(core: &Arc<Core>, filter: Filter) -> Result<Self> {
+        let sources = match label(&filter) {
+            None => VecDeque::from([WalkSource::Live]),
+            Some((kind, value)) => {
+                let months = months(core).await?;
+                months.into_iter().map(|month| WalkSource::Label(month, kind, value.clone())).collect()
+            }
+        };
+        Ok(Self { filter, sources, after: JobId(0) })
+    }
+
+    /// Over jobs that ended so, of one month or of the two newest.
+    async fn over_ended(core: &Arc<Core>, filter: Filter, month: Option<Month>) -> Result<Self> {
+        let known = months(core).await?;
+        let newest = known.len().saturating_sub(2);
+        let wanted = known.into_iter().enumerate().filter(|(at, of)| match month {
+            Some(month) => *of == month,
+            None => *at >= newest,
+        });
+        let source = |(_, month)| match label(&filter) {
+            Some((kind, value)) => WalkSource::Label(month, kind, value),
+            None => WalkSource::Month(month),
+        };
+        let sources = wanted.map(source).collect();
+        Ok(Self { filter, sources, after: JobId(0) })
+    }
+
+    /// The matches of the next step, which may be none; nothing at the end.
+    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Vec<View>>> {
+        let Some(source) = self.sources.front().cloned() else { return Ok(None) };
+        let walk = Walk { source, order: Order::OldestFirst, after: Some(self.after), limit: STEP };
+        let (core, filter) = (Arc::clone(core), self.filter.clone());
+        let (last, found) = unit(async move {
+            let ids = core.store.walk(&walk).await?;
+            let last = ids.last().copied().filter(|_| ids.len() as i64 == STEP);
+            let mut views = core.store.views(&ids, Payloads::LeftOut).await?;
+            let now = core.clock.now();
+            views.retain(|view| filter.matches(view, now));
+            Ok((last, views))
+        })
+        .await?;
+        match last {
+            Some(last) => self.after = last,
+            None => {
+                self.sources.pop_front();
+                self.after = JobId(0);
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+async fn months(core: &Arc<Core>) -> Result<Vec<Month>> {
+    let core = Arc::clone(core);
+    unit(async move { Ok(core.store.months().await?.into_iter().map(|range| range.month).collect()) }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_narrowed_to_states_that_can_change() {
+        let of = |states: &[State]| Filter { states: states.to_vec(), ..Filter::default() };
+        assert_eq!(narrowed(&of(&[]), &LIVE).unwrap().states, LIVE);
+        assert_eq!(narrowed(&of(&[State::Running, State::Failed]), &LIVE).unwrap().states, [State::Running]);
+        assert_eq!(narrowed(&of(&[State::Completed]), &LIVE), None);
+        assert_eq!(narrowed(&of(&[State::Failed]), &REQUEUEABLE).unwrap().states, [State::Failed]);
+    }
+}
