@@ -19,8 +19,8 @@ use haulier::proto::{self, CancelResult, JobState, ListOrder};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
 pub use demo::{Demo, demo};
-pub use lock::Lock;
 pub use filter::FilterFlags;
+pub use lock::Lock;
 pub use queue::Queue;
 
 /// Ended well.

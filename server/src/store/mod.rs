@@ -40,8 +40,8 @@ use async_trait::async_trait;
 
 use crate::model::{
     Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
-    Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey, Route, RouteId, Run,
-    ServerId, Session, SessionId, State, Time, View, Wait,
+    Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey,
+    Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View, Wait,
 };
 
 /// Why a verb did not do its work.

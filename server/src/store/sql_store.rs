@@ -16,7 +16,8 @@ use super::{
     ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake, Walk, Written,
 };
 use crate::model::{
-    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month, NamedLock, Outcome, PausedQueue, Payload, Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
+    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month,
+    NamedLock, Outcome, PausedQueue, Payload, Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
 };
 
 /// A store that speaks SQL.
