@@ -20,6 +20,8 @@ mod claim;
 mod dependencies;
 #[path = "system/enqueue.rs"]
 mod enqueue;
+#[path = "system/explain.rs"]
+mod explain;
 #[path = "system/fuzz.rs"]
 mod fuzz;
 #[path = "system/lanes.rs"]

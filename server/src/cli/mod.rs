@@ -50,6 +50,8 @@ pub enum Command {
     Get(Get),
     /// Follow a job live until its outcome
     Watch(Watch),
+    /// Say why a job is not running
+    Explain(Explain),
     /// List jobs, the newest first
     List(List),
     /// Cancel a job, or all that match: at once while they wait, through their handlers while they run
@@ -151,6 +153,15 @@ pub struct Watch {
     server: Server,
 }
 
+/// Arguments of `explain`.
+#[derive(Args)]
+pub struct Explain {
+    /// Id or ref id of the job
+    job: String,
+    #[command(flatten)]
+    server: Server,
+}
+
 /// Arguments of `list`.
 #[derive(Args)]
 pub struct List {
@@ -230,6 +241,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Enqueue(arguments) => enqueue(arguments).await,
         Command::Get(arguments) => get(arguments).await,
         Command::Watch(arguments) => watch(arguments).await,
+        Command::Explain(arguments) => explain(arguments).await,
         Command::List(arguments) => list(arguments).await,
         Command::Cancel(arguments) => cancel(arguments).await,
         Command::Requeue(arguments) => requeue(arguments).await,
@@ -347,6 +359,14 @@ async fn get(arguments: Get) -> haulier::Result<u8> {
 async fn watch(arguments: Watch) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     follow::follow(&client, key(&arguments.job)).await
+}
+
+async fn explain(arguments: Explain) -> haulier::Result<u8> {
+    let client = arguments.server.connect().await?;
+    let told = client.explain(key(&arguments.job)).await?;
+    let code = told.code().as_str_name().trim_start_matches("EXPLAIN_CODE_").to_owned();
+    show::line(&format!("{code}: {}", told.explanation));
+    Ok(OK)
 }
 
 async fn list(arguments: List) -> haulier::Result<u8> {

@@ -16,6 +16,7 @@ mod claim;
 mod commands;
 mod enqueue;
 mod error;
+mod explain;
 mod figures;
 mod follow;
 mod group;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 pub use calls::*;
 pub use error::{Error, Result, Violation};
+pub use explain::{Explanation, Why};
 pub use lock::{AcquireAnswer, AcquireCall, HeldCall, ListLocksCall};
 pub use report::ReportLink;
 pub use sessions::DrainTarget;

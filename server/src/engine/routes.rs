@@ -60,7 +60,9 @@ impl Routes {
 
     /// Every queue that a route names.
     pub(crate) fn queues(&self) -> BTreeSet<String> {
-        self.read().ids.keys().map(|route| route.queue.clone()).collect()
+        let known = self.read();
+        let of_queues = known.ids.keys().filter(|route| route.kind != RouteKind::Lane);
+        of_queues.map(|route| route.queue.clone()).collect()
     }
 
     /// Is this queue paused? Then none of its jobs is given out.

@@ -228,8 +228,18 @@ impl JobService for Jobs {
         Err(not_built("JobService.ReplayDelivery"))
     }
 
-    async fn explain_job(&self, _: Request<pb::ExplainJobRequest>) -> Answer<pb::ExplainJobResponse> {
-        Err(not_built("JobService.ExplainJob"))
+    async fn explain_job(&self, request: Request<pb::ExplainJobRequest>) -> Answer<pb::ExplainJobResponse> {
+        use pb::explain_job_request::Target;
+        let mut check = Check::new();
+        let (job_id, ref_id) = match request.into_inner().target {
+            Some(Target::JobId(id)) => (Some(id), None),
+            Some(Target::RefId(ref_id)) => (None, Some(ref_id)),
+            None => (None, None),
+        };
+        let key = convert::job_key(&mut check, job_id, ref_id);
+        let key = check.pass(key).map_err(status::of)?;
+        let explained = self.engine.explain(key).await.map_err(status::of)?;
+        Ok(Response::new(convert::explanation(explained, self.engine.now())))
     }
 }
 

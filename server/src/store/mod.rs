@@ -699,6 +699,8 @@ pub trait Store: Send + Sync + 'static {
     async fn enter_lanes(&self, now: Time, limit: i64) -> Result<Wake>;
     /// When the next job may enter its lane, if one waits for its time.
     async fn next_in_lanes(&self) -> Result<Option<Time>>;
+    /// Who holds a lane, and how many wait before a place in it, counted up to a limit.
+    async fn lane_line(&self, lane: RouteId, place: Time) -> Result<(Option<JobId>, i64)>;
     /// The parents that a job waits for.
     async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>>;
     /// Notes what a worker process declares of its commands; answers those whose named worker changed.

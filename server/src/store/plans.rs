@@ -32,6 +32,7 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::LastErrors, "joined to the few rows just found by key; MariaDB reads an empty table whole"),
     (Sql::LockLoops, "SQLite sorts the few rows found by key"),
     (Sql::MonthIsLive, "once for each closed month"),
+    (Sql::CountLine, "SQLite names the counted rows so; they are found by key, up to a limit"),
     (Sql::CountChildren, "SQLite names the counted rows so; they are found by key, up to a limit"),
     (Sql::DeleteEdges, "MariaDB may find the same few rows by the child, and sorts them"),
     (Sql::LockEnded, "the first row in the order of the key, passing over those that others deal with"),

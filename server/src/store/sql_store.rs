@@ -175,6 +175,10 @@ impl Store for SqlStore {
         SqlStore::next_in_lanes(self).await
     }
 
+    async fn lane_line(&self, lane: RouteId, place: Time) -> Result<(Option<JobId>, i64)> {
+        SqlStore::lane_line(self, lane, place).await
+    }
+
     async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>> {
         SqlStore::waiting_for(self, job).await
     }

@@ -35,7 +35,6 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
         run_command: RunCommandRequest = "RunCommand",
         list_deliveries: ListDeliveriesRequest = "ListDeliveries",
         replay_delivery: ReplayDeliveryRequest = "ReplayDelivery",
-        explain_job: ExplainJobRequest = "ExplainJob",
     );
     check!(RecurringTaskServiceClient::new(channel.clone());
         put_recurring_task: PutRecurringTaskRequest = "PutRecurringTask",

@@ -9,8 +9,8 @@ use super::options::{Options, options, options_message};
 use super::payload::{payload, payload_message};
 use super::{Settings, cancel_reason, job_error, state, timestamp};
 use crate::engine::{
-    BatchCall, BatchCounts, BatchItem, EnqueueAnswer, EnqueueCall, JobKey, ParentCall, ParentKey, Result,
-    WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat,
+    BatchCall, BatchCounts, BatchItem, EnqueueAnswer, EnqueueCall, Explanation, JobKey, ParentCall,
+    ParentKey, Result, WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat, Why,
 };
 use crate::model::{
     Attempt, AttemptEnd, CancelReason, Ending, JobError, JobId, Level, LogLine, Outcome, Payload, Phase,
@@ -360,6 +360,35 @@ pub(crate) fn short_session(session: SessionId) -> String {
     let mut text = session.to_string();
     text.truncate(8);
     text
+}
+
+/// Why a job is not running.
+pub(crate) fn explanation(explained: Explanation, now: Time) -> pb::ExplainJobResponse {
+    let code = match explained.why {
+        Why::Scheduled => pb::ExplainCode::Scheduled,
+        Why::Backoff => pb::ExplainCode::Backoff,
+        Why::WaitingForParents => pb::ExplainCode::WaitingForParents,
+        Why::WorkerBusy => pb::ExplainCode::WorkerBusy,
+        Why::QueuePaused => pb::ExplainCode::QueuePaused,
+        Why::CommandNotServed => pb::ExplainCode::CommandNotServed,
+        Why::QueueNotServed => pb::ExplainCode::QueueNotServed,
+        Why::WorkersDraining => pb::ExplainCode::WorkersDraining,
+        Why::WorkersFull => pb::ExplainCode::WorkersFull,
+        Why::Quarantined => pb::ExplainCode::Quarantined,
+        Why::PoolOff => pb::ExplainCode::PoolOff,
+        Why::AboutToStart => pb::ExplainCode::AboutToStart,
+        Why::Running => pb::ExplainCode::Running,
+        Why::Stopping => pb::ExplainCode::Stopping,
+        Why::InDoubt => pb::ExplainCode::InDoubt,
+        Why::Executed => pb::ExplainCode::Executed,
+        Why::Finished => pb::ExplainCode::Finished,
+    };
+    pb::ExplainJobResponse {
+        code: code.into(),
+        explanation: explained.sentence,
+        details: explained.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        job: Some(job_summary(&explained.view, now)),
+    }
 }
 
 /// One attempt.

@@ -14,8 +14,8 @@ use haulier_proto::v1 as pb;
 
 pub(crate) use filter::{filter, list_order};
 pub(crate) use job::{
-    Read, attempt, batch, batch_message, enqueue, enqueued_job, job_key, job_result, job_summary, log_level,
-    log_line, parent_result, watch_event, watch_many_event,
+    Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, job_key, job_result,
+    job_summary, log_level, log_line, parent_result, watch_event, watch_many_event,
 };
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};

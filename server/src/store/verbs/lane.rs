@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{JobId, Month, ReadyKey, RouteId, Time};
+use crate::model::{JobId, Month, ReadyKey, RouteId, Time, limits};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{LANES_DUE, ReadyRow};
@@ -173,6 +173,16 @@ pub(super) fn wake_of(rows: &[ReadyRow]) -> Wake {
 impl SqlStore {
     pub(crate) async fn enter_lanes(&self, now: Time, limit: i64) -> Result<Wake> {
         transact!(self.engine, Class::Vital, |unit| enter_due(unit, now, limit))
+    }
+
+    pub(crate) async fn lane_line(&self, lane: RouteId, place: Time) -> Result<(Option<JobId>, i64)> {
+        read!(self.engine, |unit| async {
+            let row = unit.fetch_one(Sql::ReadLane, Place::Fixed, values![lane]).await?;
+            let holder = JobId(row.map_or(Ok(0), |mut row| row.int())?);
+            let bound = values![lane, place, limits::WALK_ROWS_MAX];
+            let row = unit.fetch_one(Sql::CountLine, Place::Fixed, bound).await?;
+            Ok(((holder != NOBODY).then_some(holder), row.map_or(Ok(0), |mut row| row.int())?))
+        })
     }
 
     pub(crate) async fn next_in_lanes(&self) -> Result<Option<Time>> {
