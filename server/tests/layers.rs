@@ -29,10 +29,11 @@ const ROOMS: [(&str, &[&str]); 14] = [
 const CRATES: [(&str, &[&str]); 16] = [
     ("sqlx", &["store"]),
     ("jiff", &["model"]),
-    ("prost", &["rpc", "outbound"]),
+    ("prost", &["rpc", "outbound", "cli"]),
     ("prost_types", &["rpc", "outbound"]),
-    ("prost_reflect", &["outbound"]),
-    ("haulier_proto", &["rpc"]),
+    // The command line writes the JSON of protobuf.
+    ("prost_reflect", &["outbound", "cli"]),
+    ("haulier_proto", &["rpc", "cli"]),
     ("tonic", &["rpc", "outbound", "server"]),
     ("tonic_health", &["rpc"]),
     ("tonic_reflection", &["rpc"]),

@@ -24,6 +24,8 @@ mod enqueue;
 mod explain;
 #[path = "system/fuzz.rs"]
 mod fuzz;
+#[path = "system/history.rs"]
+mod history;
 #[path = "system/lanes.rs"]
 mod lanes;
 #[path = "system/locks.rs"]

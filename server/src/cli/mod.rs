@@ -6,6 +6,7 @@
 mod demo;
 mod filter;
 mod follow;
+mod history;
 mod lock;
 mod queue;
 mod show;
@@ -20,6 +21,7 @@ use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPoli
 
 pub use demo::{Demo, demo};
 pub use filter::FilterFlags;
+pub use history::History;
 pub use lock::Lock;
 pub use queue::Queue;
 
@@ -61,6 +63,8 @@ pub enum Command {
     /// Named locks: hold one while a program runs, list them, break them
     #[command(subcommand)]
     Lock(Lock),
+    /// Months of history: list, export and drop them
+    History(History),
     /// Look at queues, pause and resume them
     Queue(Queue),
 }
@@ -246,6 +250,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Cancel(arguments) => cancel(arguments).await,
         Command::Requeue(arguments) => requeue(arguments).await,
         Command::Lock(command) => lock::run(command).await,
+        Command::History(arguments) => history::history(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
     };
     done.unwrap_or_else(|error| complain(&error))

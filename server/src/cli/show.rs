@@ -7,7 +7,7 @@ use haulier::proto::job_result::Record;
 use haulier::proto::job_summary::Work;
 use haulier::proto::payload::Kind;
 use haulier::proto::{
-    AttemptOutcome, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload, Queue,
+    AttemptOutcome, HistoryMonth, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload, Queue,
 };
 use haulier::{JobState, LogLevel};
 
@@ -71,6 +71,25 @@ pub(super) fn locks(locks: &[Lock]) {
             lock.fencing_token.to_string(),
             lock.acquire_time.map(|time| time.to_string()).unwrap_or_default(),
             lock.expire_time.map(|time| time.to_string()).unwrap_or_default(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// Months of history, a row each.
+pub(super) fn months(months: &[HistoryMonth]) {
+    let mut table =
+        table(&["month", "kept", "completed", "failed", "cancelled", "live", "bytes", "last finish"]);
+    for month in months {
+        table.add_row([
+            month.month.clone(),
+            month.state().as_str_name().trim_start_matches("HISTORY_STATE_").to_lowercase(),
+            month.completed_count.to_string(),
+            month.failed_count.to_string(),
+            month.cancelled_count.to_string(),
+            month.live_count.to_string(),
+            month.size_bytes.to_string(),
+            month.last_finish_time.map(|time| time.to_string()).unwrap_or_default(),
         ]);
     }
     line(&table.to_string());

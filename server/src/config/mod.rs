@@ -2,6 +2,7 @@
 //! default. Nothing here reads the clock, opens a socket or knows the other rooms.
 
 mod read;
+mod retention;
 mod retry;
 
 use std::borrow::Cow;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 pub(crate) use read::read_duration;
 use read::{read_listen, read_size};
+use retention::read_retention;
+pub use retention::{KeepFor, RetentionSettings};
 pub use retry::{BackoffName, RetryProfile, RetrySettings};
 use retry::{check_profiles, read_profiles};
 use serde::Deserialize;
@@ -82,6 +85,10 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(default)]
     pub retry: BTreeMap<String, RetrySettings>,
+    /// How long what has ended is kept: only the file says so.
+    #[arg(skip)]
+    #[serde(default)]
+    pub retention: RetentionSettings,
 }
 
 impl std::fmt::Debug for Settings {
@@ -129,6 +136,8 @@ pub struct Config {
     pub retry_profile: Option<String>,
     /// Retry profiles by name.
     pub retry: BTreeMap<String, RetryProfile>,
+    /// How long what has ended is kept.
+    pub retention: KeepFor,
     /// How the log is written.
     pub log_format: LogFormat,
 }
@@ -148,6 +157,7 @@ impl Default for Config {
             batch_jobs_max: None,
             retry_profile: None,
             retry: BTreeMap::new(),
+            retention: KeepFor::default(),
             log_format: LogFormat::default(),
         }
     }
@@ -263,6 +273,7 @@ impl Config {
             batch_jobs_max: settings.batch_limit,
             retry_profile: settings.retry_profile,
             retry: read_profiles(settings.retry)?,
+            retention: read_retention(settings.retention)?,
             log_format: settings.log_format.unwrap_or_default(),
         })
     }
@@ -342,6 +353,7 @@ impl Settings {
             batch_limit: self.batch_limit.or(under.batch_limit),
             retry_profile: self.retry_profile.or(under.retry_profile),
             retry: under.retry,
+            retention: under.retention,
             log_format: self.log_format.or(under.log_format),
         }
     }

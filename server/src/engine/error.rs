@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Epoch, JobId, State};
+use crate::model::{Epoch, JobId, Month, State};
 use crate::store::StoreError;
 
 /// A field that breaks a rule or a limit.
@@ -95,6 +95,14 @@ pub enum Error {
         message: String,
         /// When to try again.
         retry: Duration,
+    },
+    /// The month is current, or has jobs that have not ended.
+    #[error("month {} is current, or has jobs that have not ended ({live}): it cannot be dropped", month.dashed())]
+    MonthInUse {
+        /// The month.
+        month: Month,
+        /// Its jobs that have not ended.
+        live: i64,
     },
     /// A parent has as many children as a job may have.
     #[error("job {0} has as many dependants as a job may have, {max}: let them depend on a job in between", max = crate::model::limits::CHILDREN_MAX)]

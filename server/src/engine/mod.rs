@@ -20,6 +20,7 @@ mod explain;
 mod figures;
 mod follow;
 mod group;
+mod history;
 mod hub;
 mod ids;
 mod inventory;
@@ -43,11 +44,12 @@ use std::sync::Arc;
 pub use calls::*;
 pub use error::{Error, Result, Violation};
 pub use explain::{Explanation, Why};
+pub use history::{ExportCall, Exported, Record};
 pub use lock::{AcquireAnswer, AcquireCall, HeldCall, ListLocksCall};
 pub use report::ReportLink;
 pub use sessions::DrainTarget;
 
-pub use crate::store::LeasedJob;
+pub use crate::store::{LeasedJob, MonthFigures, MonthKept};
 
 use crate::clock::{self, Clock};
 use crate::model::{ServerId, Time};

@@ -14,27 +14,7 @@ impl Engine {
     /// A job with all that is known of it, wherever it is; of an earlier run, what is left of that.
     pub async fn job(&self, key: &JobKey, run: Option<Run>) -> Result<View> {
         let (core, key) = (Arc::clone(&self.core), key.clone());
-        unit(async move {
-            let id = core.id_of(&key).await?;
-            let mut view = core.view(id).await?;
-            if let Some(run) = run.filter(|run| *run != view.job.run) {
-                let none = || {
-                    Error::invalid(
-                        "run",
-                        format!("{run} is not a run of job {id}, whose latest is {}", view.job.run),
-                    )
-                };
-                let outcome = core.store.outcome(id, run).await?.ok_or_else(none)?;
-                view.job.run = run;
-                view.turn = outcome.turn;
-                view.status = outcome.status.clone();
-                (view.progress, view.cancel, view.cancel_deadline, view.last_error) =
-                    (None, None, None, None);
-                view.phase = Phase::Ended(Box::new(outcome));
-            }
-            Ok(view)
-        })
-        .await
+        unit(async move { core.run_of(&key, run).await }).await
     }
 
     /// Every attempt of a job, oldest first.
@@ -93,6 +73,27 @@ impl Engine {
 }
 
 impl Core {
+    /// A job with all that is known of it; of an earlier run, what is left of that.
+    pub(crate) async fn run_of(&self, key: &JobKey, run: Option<Run>) -> Result<View> {
+        let id = self.id_of(key).await?;
+        let mut view = self.view(id).await?;
+        if let Some(run) = run.filter(|run| *run != view.job.run) {
+            let none = || {
+                Error::invalid(
+                    "run",
+                    format!("{run} is not a run of job {id}, whose latest is {}", view.job.run),
+                )
+            };
+            let outcome = self.store.outcome(id, run).await?.ok_or_else(none)?;
+            view.job.run = run;
+            view.turn = outcome.turn;
+            view.status = outcome.status.clone();
+            (view.progress, view.cancel, view.cancel_deadline, view.last_error) = (None, None, None, None);
+            view.phase = Phase::Ended(Box::new(outcome));
+        }
+        Ok(view)
+    }
+
     /// The id of a job by its ref id, the caller's own or a generated one.
     pub(crate) async fn id_of_ref(&self, ref_id: &str) -> Result<JobId> {
         let not_found = || Error::JobNotFound(format!("ref id {ref_id:?}"));

@@ -97,6 +97,11 @@ impl Month {
         if self.0 % 100 == 12 { Month(self.0 + 89) } else { Month(self.0 + 1) }
     }
 
+    /// As people write it: `2026-11`.
+    pub fn dashed(self) -> String {
+        format!("{:04}-{:02}", self.0 / 100, self.0 % 100)
+    }
+
     /// Reads `2026-11`.
     pub fn parse(text: &str) -> Option<Month> {
         let (year, month) = text.split_once('-')?;

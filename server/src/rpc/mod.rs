@@ -4,6 +4,7 @@
 //! table ([`status`]). A handler that is dropped because its caller went away drops nothing else: the engine's verbs run
 //! in tasks of their own.
 
+mod admin_service;
 mod bulk;
 mod check;
 mod convert;
@@ -39,6 +40,7 @@ pub use health::Health;
 
 use crate::engine::Engine;
 use crate::model::limits;
+use admin_service::Admin;
 use job_service::Jobs;
 use lock_service::Locks;
 use not_built::NotBuilt;
@@ -54,6 +56,7 @@ pub type CatchPanics = CatchPanicLayer<fn(Box<dyn std::any::Any + Send + 'static
 pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &CancellationToken) -> Routes {
     let mut routes = Routes::builder();
     let reports = Reports { engine: engine.clone(), settings: settings.clone(), stop: stop.clone() };
+    let admin = Admin { engine: engine.clone(), retention: settings.retention };
     let jobs = Jobs { engine: engine.clone(), settings };
     // The layer goes around each service: around the server it would refuse every plain HTTP/1.1 request.
     macro_rules! add {
@@ -73,7 +76,7 @@ pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &Cance
     add!(RecurringTaskServiceServer::new(NotBuilt));
     add!(QueueServiceServer::new(Queues { engine: engine.clone() }));
     add!(LockServiceServer::new(Locks { engine: engine.clone() }));
-    add!(AdminServiceServer::new(NotBuilt));
+    add!(AdminServiceServer::new(admin));
     routes.add_service(GrpcWebLayer::new().layer(health.service()));
     add_reflection(&mut routes);
     routes.routes()

@@ -1,9 +1,7 @@
 //! Services of the contract that are not built yet: registered, so that reflection and callers see them, and every method
 //! answers UNIMPLEMENTED with a sentence.
 
-use futures::stream::Empty;
 use haulier_proto::v1 as pb;
-use haulier_proto::v1::admin_service_server::AdminService;
 use haulier_proto::v1::recurring_task_service_server::RecurringTaskService;
 use tonic::{Request, Response, Status};
 
@@ -37,12 +35,3 @@ not_built!(RecurringTaskService {
     trigger_recurring_task(TriggerRecurringTaskRequest) -> pb::TriggerRecurringTaskResponse, "TriggerRecurringTask";
     preview_schedule(PreviewScheduleRequest) -> pb::PreviewScheduleResponse, "PreviewSchedule";
 });
-
-not_built!(AdminService {
-    get_overview(GetOverviewRequest) -> pb::GetOverviewResponse, "GetOverview";
-    list_commands(ListCommandsRequest) -> pb::ListCommandsResponse, "ListCommands";
-    list_servers(ListServersRequest) -> pb::ListServersResponse, "ListServers";
-    list_history_months(ListHistoryMonthsRequest) -> pb::ListHistoryMonthsResponse, "ListHistoryMonths";
-    export_history_month(ExportHistoryMonthRequest) -> Self::ExportHistoryMonthStream, "ExportHistoryMonth";
-    drop_history_month(DropHistoryMonthRequest) -> pb::DropHistoryMonthResponse, "DropHistoryMonth";
-} type ExportHistoryMonthStream = Empty<Result<pb::ExportHistoryMonthResponse, Status>>;);

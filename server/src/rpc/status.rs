@@ -50,6 +50,9 @@ pub(crate) fn of(error: Error) -> Status {
             told(Code::FailedPrecondition, ErrorReason::LockHeld, message, metadata)
         }
         Error::LockLost(_) => plain(Code::Aborted, ErrorReason::LockLost, message),
+        Error::MonthInUse { month, .. } => {
+            told(Code::FailedPrecondition, ErrorReason::MonthInUse, message, [("month", month.dashed())])
+        }
         Error::LeaseLost => plain(Code::Aborted, ErrorReason::LeaseLost, message),
         Error::SessionLost => plain(Code::Aborted, ErrorReason::SessionLost, message),
         Error::StaleSequence { stored, .. } => {

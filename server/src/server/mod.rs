@@ -28,9 +28,9 @@ use tonic::transport::server::TcpIncoming;
 pub use doctor::{doctor, migrate, report};
 pub use signals::Signals;
 
-use crate::config::{Bounds, Config, ConfigError};
+use crate::config::{Bounds, Config, ConfigError, KeepFor};
 use crate::engine::{self, Engine};
-use crate::model::limits;
+use crate::model::{Retention, limits};
 use crate::rpc::{self, Health};
 use crate::store::StoreError;
 use crate::web;
@@ -166,7 +166,13 @@ fn settings(config: &Config) -> Result<rpc::Settings, ConfigError> {
         timeout: config.timeout.unwrap_or(limits::TIMEOUT_DEFAULT),
         batch_jobs_max: config.batch_jobs_max.unwrap_or(limits::BATCH_JOBS_DEFAULT),
         retry: profiles::profiles(config)?.into(),
+        retention: retention(config),
     })
+}
+
+fn retention(config: &Config) -> Retention {
+    let KeepFor { completed, failed, cancelled } = config.retention;
+    Retention { completed, failed, cancelled }
 }
 
 /// Everything that answers calls.
@@ -187,7 +193,7 @@ impl Service {
 
     /// Serves until `drain`, then finishes what is under way.
     async fn run(self, listener: TcpListener, drain: CancellationToken) {
-        let tasks = Tasks::start(&self.engine);
+        let tasks = Tasks::start(&self.engine, self.settings.retention);
         let close = CancellationToken::new();
         let mut serving = tokio::spawn(serve(self.routes(), listener, close.clone()));
         tokio::select! {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::{self, Engine};
-use crate::model::limits;
+use crate::model::{Retention, limits};
 
 /// How often the database's clock is followed and ids are kept ready.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Starts all of them.
-    pub(super) fn start(engine: &Engine) -> Self {
+    pub(super) fn start(engine: &Engine, retention: Retention) -> Self {
         let tasks = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
         tasks.serve_claims(engine.clone());
         tasks.settle(engine.clone());
@@ -40,6 +40,9 @@ impl Tasks {
         tasks.every("queue poll", limits::QUEUE_POLL, engine, async |engine| engine.poll_queues().await);
         tasks.every("months", UPKEEP_INTERVAL, engine, async |engine| engine.keep_months().await);
         tasks.every("forgetting", UPKEEP_INTERVAL, engine, async |engine| engine.forget_old().await);
+        tasks.every("retention", UPKEEP_INTERVAL, engine, move |engine| async move {
+            engine.keep_retention(retention).await
+        });
         tasks
     }
 

@@ -18,10 +18,15 @@ pub(crate) struct MonthRow {
     pub(crate) moved_to: Option<String>,
 }
 
+/// The name that stands for the file of a month that is being dropped.
+const DROPPING: &str = "";
+
 /// The months that are known, oldest first.
 #[derive(Default)]
 pub(crate) struct Months {
     rows: RwLock<Arc<Vec<MonthRow>>>,
+    /// Those that are being dropped, each with the first id that is not in it: nobody reads them any more.
+    dropping: RwLock<Vec<(MonthRow, JobId)>>,
 }
 
 impl Months {
@@ -32,10 +37,20 @@ impl Months {
 
     /// Remembers what was read; says whether it was news.
     pub(crate) fn set(&self, rows: Vec<MonthRow>) -> bool {
+        let ends: Vec<JobId> = rows.iter().skip(1).map(|row| row.first).chain([JobId(i64::MAX)]).collect();
+        let (dropping, rows): (Vec<_>, Vec<_>) =
+            rows.into_iter().zip(ends).partition(|(row, _)| row.moved_to.as_deref() == Some(DROPPING));
+        let rows: Vec<MonthRow> = rows.into_iter().map(|(row, _)| row).collect();
+        *self.dropping.write().unwrap_or_else(PoisonError::into_inner) = dropping;
         let mut known = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let is_news = **known != rows;
         *known = Arc::new(rows);
         is_news
+    }
+
+    /// Months that are being dropped.
+    pub(crate) fn dropping(&self) -> Vec<(MonthRow, JobId)> {
+        self.dropping.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The month of an id, as far as is known: another server may have begun a month since.

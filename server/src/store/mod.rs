@@ -41,7 +41,7 @@ use async_trait::async_trait;
 use crate::model::{
     Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
     Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey,
-    Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View, Wait,
+    Retention, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View, Wait,
 };
 
 /// Why a verb did not do its work.
@@ -558,6 +558,75 @@ impl LabelKind {
     }
 }
 
+/// How a month is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MonthKept {
+    /// Jobs are still being added.
+    #[default]
+    Open,
+    /// It is over, in the database.
+    Closed,
+    /// It is over, in a file of its own.
+    Archived,
+}
+
+/// What a month of history holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonthFigures {
+    /// The month.
+    pub month: Month,
+    /// How it is kept.
+    pub kept: MonthKept,
+    /// Runs that completed.
+    pub completed: i64,
+    /// Runs that failed.
+    pub failed: i64,
+    /// Runs that were cancelled.
+    pub cancelled: i64,
+    /// Jobs that have not ended.
+    pub live: i64,
+    /// About its size, bytes; 0: not known.
+    pub size_bytes: i64,
+    /// The newest finish of a run.
+    pub last_finish: Option<Time>,
+}
+
+impl Default for MonthFigures {
+    fn default() -> Self {
+        Self {
+            month: Month(0),
+            kept: MonthKept::Open,
+            completed: 0,
+            failed: 0,
+            cancelled: 0,
+            live: 0,
+            size_bytes: 0,
+            last_finish: None,
+        }
+    }
+}
+
+impl MonthFigures {
+    /// Adds what another place holds of the same month.
+    pub fn add(&mut self, other: &MonthFigures) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.last_finish = self.last_finish.max(other.last_finish);
+    }
+}
+
+/// What became of dropping a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DropAnswer {
+    /// It is gone; this is what it held.
+    Dropped(MonthFigures),
+    /// It is the current one, or has jobs that have not ended or whose end somebody waits for.
+    InUse(MonthFigures),
+    /// There is none.
+    NotFound,
+}
+
 /// Where a walk over jobs finds its ids.
 #[derive(Clone, Debug)]
 pub enum WalkSource {
@@ -649,6 +718,19 @@ pub trait Store: Send + Sync + 'static {
     async fn prepare_month(&self, month: Month) -> Result<()>;
     /// Upkeep of closed months (SQLite: moves one to its own file); says whether there was anything to do.
     async fn keep_months(&self) -> Result<bool>;
+    /// What a month holds. Reads it whole: for operators.
+    async fn month_figures(&self, month: Month) -> Result<Option<MonthFigures>>;
+    /// Drops a closed month all of whose jobs have ended.
+    async fn drop_month(&self, month: Month) -> Result<DropAnswer>;
+    /// Forgets jobs of a month that are past their retention, looking at `limit` outcomes after a job; answers where to go on,
+    /// and how many were forgotten. A month in a file of its own is left alone.
+    async fn forget_jobs(
+        &self,
+        month: Month,
+        after: JobId,
+        retention: Retention,
+        limit: i64,
+    ) -> Result<(Option<JobId>, i64)>;
     /// The id of each route, made if it is new.
     async fn routes(&self, routes: &[Route]) -> Result<Vec<RouteId>>;
     /// Every route there is.

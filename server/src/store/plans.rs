@@ -32,6 +32,8 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::LastErrors, "joined to the few rows just found by key; MariaDB reads an empty table whole"),
     (Sql::LockLoops, "SQLite sorts the few rows found by key"),
     (Sql::MonthIsLive, "once for each closed month"),
+    (Sql::CountMonthLive, "for operators: what lives is small unless there is a backlog"),
+    (Sql::MonthFigures, "for operators: counts a month whole"),
     (Sql::CountLine, "SQLite names the counted rows so; they are found by key, up to a limit"),
     (Sql::CountChildren, "SQLite names the counted rows so; they are found by key, up to a limit"),
     (Sql::DeleteEdges, "MariaDB may find the same few rows by the child, and sorts them"),

@@ -11,13 +11,15 @@ use super::sqlite::FileLock;
 use super::unit::Engine;
 use super::{
     Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
-    Declaration, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LockAnswer, LockBreak, LockKey,
-    LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthRange, NewJob, OnLocked, Payloads,
-    ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake, Walk, Written,
+    Declaration, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LockAnswer, LockBreak,
+    LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures, MonthRange, NewJob,
+    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake,
+    Walk, Written,
 };
 use crate::model::{
     Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month,
-    NamedLock, Outcome, PausedQueue, Payload, Route, RouteId, Run, ServerId, Session, SessionId, Time, View,
+    NamedLock, Outcome, PausedQueue, Payload, Retention, Route, RouteId, Run, ServerId, Session, SessionId,
+    Time, View,
 };
 
 /// A store that speaks SQL.
@@ -81,6 +83,24 @@ impl Store for SqlStore {
 
     async fn keep_months(&self) -> Result<bool> {
         SqlStore::keep_months(self).await
+    }
+
+    async fn month_figures(&self, month: Month) -> Result<Option<MonthFigures>> {
+        SqlStore::month_figures(self, month).await
+    }
+
+    async fn drop_month(&self, month: Month) -> Result<DropAnswer> {
+        SqlStore::drop_month(self, month).await
+    }
+
+    async fn forget_jobs(
+        &self,
+        month: Month,
+        after: JobId,
+        retention: Retention,
+        limit: i64,
+    ) -> Result<(Option<JobId>, i64)> {
+        SqlStore::forget_jobs(self, month, after, retention, limit).await
     }
 
     async fn routes(&self, routes: &[Route]) -> Result<Vec<RouteId>> {

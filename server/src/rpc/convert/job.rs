@@ -9,8 +9,8 @@ use super::options::{Options, options, options_message};
 use super::payload::{payload, payload_message};
 use super::{Settings, cancel_reason, job_error, state, timestamp};
 use crate::engine::{
-    BatchCall, BatchCounts, BatchItem, EnqueueAnswer, EnqueueCall, Explanation, JobKey, ParentCall,
-    ParentKey, Result, WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat, Why,
+    BatchCall, BatchCounts, BatchItem, EnqueueAnswer, EnqueueCall, Explanation, Exported, JobKey, ParentCall,
+    ParentKey, Record, Result, WatchEvent, WatchManyEvent, WatchManyWhat, WatchWhat, Why,
 };
 use crate::model::{
     Attempt, AttemptEnd, CancelReason, Ending, JobError, JobId, Level, LogLine, Outcome, Payload, Phase,
@@ -388,6 +388,21 @@ pub(crate) fn explanation(explained: Explanation, now: Time) -> pb::ExplainJobRe
         explanation: explained.sentence,
         details: explained.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         job: Some(job_summary(&explained.view, now)),
+    }
+}
+
+/// One message of an export.
+pub(crate) fn exported(exported: Exported, now: Time) -> pb::ExportHistoryMonthResponse {
+    use pb::export_history_month_response::Record as Out;
+    let record = match exported.what {
+        Record::Run(view) => Out::Job(job_result(&view, &Read::default(), now)),
+        Record::Attempt(of) => Out::Attempt(attempt(&of)),
+        Record::Line(line) => Out::LogLine(log_line(&line)),
+    };
+    pb::ExportHistoryMonthResponse {
+        resume_token: exported.token,
+        job_id: exported.job.0,
+        record: Some(record),
     }
 }
 

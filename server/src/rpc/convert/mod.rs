@@ -14,13 +14,15 @@ use haulier_proto::v1 as pb;
 
 pub(crate) use filter::{filter, list_order};
 pub(crate) use job::{
-    Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, job_key, job_result,
+    Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, exported, job_key, job_result,
     job_summary, log_level, log_line, parent_result, watch_event, watch_many_event,
 };
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
 
-use crate::model::{CancelReason, FailureReason, JobError, LiveCounts, RetryProfiles, State, Time};
+use crate::model::{
+    CancelReason, FailureReason, JobError, LiveCounts, Retention, RetryProfiles, State, Time,
+};
 
 /// What the configuration says about requests.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub batch_jobs_max: usize,
     /// Retry profiles by name.
     pub retry: Arc<RetryProfiles>,
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 /// The contract's state.

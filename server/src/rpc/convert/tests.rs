@@ -15,6 +15,7 @@ pub(crate) static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     payload_bytes_max: 1 << 20,
     timeout: limits::TIMEOUT_DEFAULT,
     batch_jobs_max: 1_000,
+    retention: crate::model::Retention::default(),
     retry: RetryProfiles::built_in().into(),
 });
 

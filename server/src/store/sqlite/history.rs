@@ -27,8 +27,11 @@ const TABLES: [&str; 5] = ["job", "outcome", "job_attempt", "job_log", "job_labe
 impl SqlStore {
     /// Moves one closed month that has not been moved, or into which jobs came back and ended again.
     pub(crate) async fn keep_months(&self) -> Result<bool> {
-        let Some(database) = &self.path else { return Ok(false) };
         self.reload_months().await?;
+        if self.finish_drops().await? {
+            return Ok(true);
+        }
+        let Some(database) = &self.path else { return Ok(false) };
         let Some(month) = self.month_to_move().await? else { return Ok(false) };
         let file = file_of(database, month);
         let attached = Attached { file: &file, month, prefix: self.engine.texts.prefix() };
@@ -40,6 +43,18 @@ impl SqlStore {
         while read!(self.engine, Class::Vital, |unit| delete_step(unit, &attached))? {}
         tracing::info!(%month, file = %file.display(), "a closed month was moved to its own file");
         Ok(true)
+    }
+
+    /// Removes the file of a month that is dropped, if it has one.
+    pub(crate) fn remove_file(&self, month: Month) -> Result<()> {
+        let Some(database) = &self.path else { return Ok(()) };
+        let file = file_of(database, month);
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::Other(format!("{} cannot be removed: {error}", file.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn month_to_move(&self) -> Result<Option<Month>> {

@@ -68,7 +68,7 @@ fn request_text(id: &str) -> String {
 }
 
 /// The keys that a job takes, each with how long it is remembered.
-fn keys_of(job: &Job) -> Vec<(String, Time)> {
+pub(super) fn keys_of(job: &Job) -> Vec<(String, Time)> {
     let Spec { ref_id, request_id, .. } = &job.spec;
     let mut keys = Vec::new();
     if !request_id.is_empty() {
@@ -365,7 +365,7 @@ async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<Job
     Ok(())
 }
 
-fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
+pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
     let spec = &job.spec;
     let parent = spec.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
     let labels = [

@@ -7,6 +7,7 @@ mod enqueue;
 mod family;
 mod finish;
 mod follow;
+mod history;
 mod ids;
 #[cfg(test)]
 mod interleavings;

@@ -1,0 +1,3 @@
+-- A month is dropped.
+DELETE FROM {p}month
+WHERE month = ? AND moved_to = ''
