@@ -28,6 +28,8 @@ use crate::store::{
     Written,
 };
 
+/// What a worker process hears that was told to drain through another server, or before its stream was open.
+const DRAIN_REASON: &str = "the worker process was told to drain";
 /// Messages on their way down before their writers wait.
 const DOWN_MAX: usize = 1_024;
 
@@ -63,6 +65,10 @@ impl Engine {
         match &link {
             Some(link) => {
                 link.attach(down.clone());
+                // Told before this stream was open, or to one that is gone: tell it again.
+                if link.is_draining() {
+                    link.mark_draining(DRAIN_REASON.into(), limits::WORKER_DRAIN);
+                }
                 self.core.hub.repeat_directives();
             }
             None => drop(down.try_send(Down::SessionLost)),
@@ -324,7 +330,7 @@ impl Engine {
                 return Ok(());
             }
             BeatAnswer::Draining if !link.is_draining() => {
-                link.mark_draining("the worker process was told to drain".into(), limits::WORKER_DRAIN);
+                link.mark_draining(DRAIN_REASON.into(), limits::WORKER_DRAIN);
             }
             BeatAnswer::Draining | BeatAnswer::Renewed => {}
         }

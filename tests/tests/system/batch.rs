@@ -155,7 +155,9 @@ async fn circles_unknown_and_doubled_keys_are_named(server: &Server) {
     let own = batch(vec![plain("a", &["a"])]);
     refused(server, own).await.must_name("items[0].command.options.depends_on");
     let unknown = batch(vec![plain("a", &["nobody"])]);
-    refused(server, unknown).await.must_name("items[0].command.options.depends_on[0].local_key");
+    let unknown = refused(server, unknown).await;
+    unknown.must_be(Code::InvalidArgument, "PARENT_NOT_FOUND");
+    assert!(unknown.field("items[0].command.options.depends_on[0].local_key").is_some(), "{unknown:?}");
     let doubled = batch(vec![plain("a", &[]), plain("a", &[])]);
     refused(server, doubled).await.must_name("items[1].local_key");
     refused(server, batch(Vec::new())).await.must_name("items");

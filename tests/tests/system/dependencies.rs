@@ -321,10 +321,12 @@ async fn a_server_that_dies_before_it_told_the_children_tells_them_later(server:
 async fn unknown_parents_and_too_many_are_refused_and_nothing_is_stored(server: &Server) {
     let refused = server.enqueue_refused(command_with("child", on_success(9_999_999))).await;
     refused.must_be(Code::InvalidArgument, "PARENT_NOT_FOUND");
-    refused.must_name("options.depends_on[0].job_id");
+    assert!(refused.field("options.depends_on[0].job_id").is_some(), "{refused:?}");
     let by_ref = pb::Dependency { parent: Some(Parent::RefId("nobody".into())), condition: 0 };
     let options = JobOptions { depends_on: vec![by_ref], ..Default::default() };
-    server.enqueue_refused(command_with("child", options)).await.must_name("options.depends_on[0].ref_id");
+    let refused = server.enqueue_refused(command_with("child", options)).await;
+    refused.must_be(Code::InvalidArgument, "PARENT_NOT_FOUND");
+    assert!(refused.field("options.depends_on[0].ref_id").is_some(), "{refused:?}");
     let options = on(&(1..=101).map(|id| (id, Condition::Success)).collect::<Vec<_>>());
     server.enqueue_refused(command_with("child", options)).await.must_name("options.depends_on");
     let listed = server.jobs().list_jobs(pb::ListJobsRequest::default()).await.unwrap().into_inner().jobs;

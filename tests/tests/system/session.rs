@@ -16,6 +16,7 @@ const LEASE: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_secs(9);
 
 on_both!(
+    a_drain_told_before_the_stream_is_open_is_told_when_it_opens,
     a_silent_worker_loses_its_jobs_after_its_lease_time_and_nothing_it_sends_counts,
     a_lost_answer_is_no_crash,
     a_job_that_loses_its_worker_process_three_times_is_poison,
@@ -384,4 +385,14 @@ async fn a_server_that_freezes_beyond_a_lease_revokes_nothing_when_it_goes_on() 
     tokio::time::sleep(LEASE + Duration::from_secs(3)).await;
     server.cont();
     assert_eq!(worker.end_well(&job.lease, completed("1")).await, JobState::Completed);
+}
+
+async fn a_drain_told_before_the_stream_is_open_is_told_when_it_opens(server: &Server) {
+    let worker = HandWorker::register(server, &["work"]).await;
+    let target = pb::drain_worker_request::Target::Name("by hand".into());
+    let drain = pb::DrainWorkerRequest { target: Some(target), ..Default::default() };
+    server.workers().drain_worker(drain).await.unwrap();
+    for _ in 0..2 {
+        worker.converse().await.drain().await;
+    }
 }
