@@ -1,14 +1,18 @@
 //! `haulier`: arguments, settings, log, run, exit code.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use haulier_server::cli;
 use haulier_server::config::{Config, DatabaseUrl, Flags};
 use haulier_server::server::{self, Server, Signals, StartError};
 use haulier_server::telemetry;
 
+/// Name of the program.
+const NAME: &str = "haulier";
 /// Something failed.
 const FAILURE: u8 = 1;
 /// The arguments or the settings are wrong.
@@ -16,7 +20,7 @@ const USAGE: u8 = 2;
 
 /// Haulier: a durable background-job service on MySQL, MariaDB or an embedded SQLite file
 #[derive(Parser)]
-#[command(name = "haulier", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = NAME, version, propagate_version = true, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +34,20 @@ enum Command {
     Demo(cli::Demo),
     #[command(flatten)]
     Client(cli::Command),
+    /// Write the completions for a shell to standard output
+    ///
+    /// For bash, for instance: haulier completions bash > /etc/bash_completion.d/haulier
+    Completions {
+        /// Shell to write for
+        shell: Shell,
+    },
+    /// Write the manual to standard output, or a page of each command into a folder
+    ///
+    /// To read it at once: haulier man | man -l -
+    Man {
+        /// Folder for the pages, such as /usr/local/share/man/man1
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Commands that open the database; all others speak gRPC.
@@ -60,6 +78,30 @@ async fn run(command: Command) -> ExitCode {
         Command::Server(command) => run_server(command).await,
         Command::Demo(arguments) => demo(arguments).await,
         Command::Client(command) => ExitCode::from(cli::run(command).await),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            // A reader that has gone, such as `head`, is no failure.
+            let _ = io::stdout().lock().write_all(&script);
+            ExitCode::SUCCESS
+        }
+        Command::Man { folder } => match write_manual(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILURE, &error),
+        },
+    }
+}
+
+fn write_manual(folder: Option<PathBuf>) -> io::Result<()> {
+    let command = Arguments::command();
+    match folder {
+        Some(folder) => clap_mangen::generate_to(command, folder),
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command).render(&mut page)?;
+            let _ = io::stdout().lock().write_all(&page);
+            Ok(())
+        }
     }
 }
 
@@ -115,8 +157,12 @@ async fn serve(config: Config) -> Result<ExitCode, StartError> {
         running = bound.start() => running?,
         () = signals.next() => return Ok(fail(FAILURE, &"stopped before the server had started")),
     };
+    tell_manager(Phase::Ready);
     tokio::select! {
-        () = signals.next() => running.shutdown(),
+        () = signals.next() => {
+            tell_manager(Phase::Stopping);
+            running.shutdown();
+        }
         () = running.wait() => return Ok(ExitCode::from(FAILURE)),
     }
     tokio::select! {
@@ -124,6 +170,29 @@ async fn serve(config: Config) -> Result<ExitCode, StartError> {
         () = signals.next() => Ok(fail(FAILURE, &"a second signal: stopped without finishing the calls under way")),
     }
 }
+
+/// What a service manager is told.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Ready,
+    Stopping,
+}
+
+/// Tells systemd, if it started this process with `Type=notify`.
+#[cfg(target_os = "linux")]
+fn tell_manager(phase: Phase) {
+    let state = match phase {
+        Phase::Ready => sd_notify::NotifyState::Ready,
+        Phase::Stopping => sd_notify::NotifyState::Stopping,
+    };
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, ?phase, "the service manager could not be told");
+    }
+}
+
+/// Elsewhere nobody asks.
+#[cfg(not(target_os = "linux"))]
+fn tell_manager(_: Phase) {}
 
 async fn doctor(config: &Config) -> Result<ExitCode, StartError> {
     let (table, is_well) = server::report(&server::doctor(config).await?);

@@ -1,17 +1,15 @@
 //! Named locks from the command line.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use haulier::{Client, Error, LockKey};
-use rustix::process::Signal;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::{FAILED, NOT_HELD, OK, Server, duration, show, usage};
+use super::program::Program;
+use super::{NOT_HELD, OK, Server, duration, show, usage};
 
 /// What a program that has lost its lock to another has at least to end by itself.
 const STOP_TIME: Duration = Duration::from_secs(2);
@@ -235,10 +233,10 @@ async fn run_program(arguments: Run) -> haulier::Result<u8> {
         )));
     };
     let mut command = Command::new(&arguments.program[0]);
-    command.args(&arguments.program[1..]).kill_on_drop(true);
+    command.args(&arguments.program[1..]);
     command.env(NAME_VARIABLE, lock.name()).env(TOKEN_VARIABLE, lock.fencing_token().to_string());
-    let code = match command.spawn() {
-        Ok(child) => attend(child, &lock).await,
+    let code = match Program::start(&mut command) {
+        Ok(program) => attend(program, &lock).await,
         Err(error) => usage(&format!("{}: {error}", arguments.program[0].display())),
     };
     if let Err(error) = lock.release().await {
@@ -255,78 +253,16 @@ async fn hold(client: &Client, arguments: &Run) -> haulier::Result<Option<haulie
     }
 }
 
-/// Waits for the end of the program, passes signals on to it, and stops it when the lock is lost.
-async fn attend(mut child: Child, lock: &haulier::Lock) -> u8 {
-    let Ok(mut signals) = Signals::listen() else {
-        // It is killed as it is dropped.
-        return complain("signals cannot be listened to");
-    };
-    loop {
-        tokio::select! {
-            ended = child.wait() => return ended.map_or(FAILED, code_of),
-            error = lock.lost() => {
-                let code = not_held(&error);
-                stop(&mut child, lock.time_left().max(STOP_TIME)).await;
-                return code;
-            }
-            signal = signals.next() => pass_on(&child, signal),
+/// Waits for the end of the program, and stops it when the lock is lost.
+async fn attend(mut program: Program, lock: &haulier::Lock) -> u8 {
+    tokio::select! {
+        code = program.end() => return code,
+        error = lock.lost() => {
+            not_held(&error);
         }
     }
-}
-
-/// Asks a program to end, and kills it when it has not.
-async fn stop(child: &mut Child, within: Duration) {
-    pass_on(child, Signal::TERM);
-    if tokio::time::timeout(within, child.wait()).await.is_err() {
-        super::warn("the program did not end in time and is killed");
-        if let Err(error) = child.kill().await {
-            super::warn(&format!("killing it failed: {error}"));
-        }
-    }
-}
-
-fn pass_on(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid
-        && let Err(error) = rustix::process::kill_process(pid, signal)
-    {
-        super::warn(&format!("the program could not be told to end: {error}"));
-    }
-}
-
-/// The signals that are passed on.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one. A terminal sends its interrupts to the program itself.
-    async fn next(&mut self) -> Signal {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Signal::TERM,
-                _ = self.hang_up.recv() => return Signal::HUP,
-                _ = self.interrupt.recv() => if !std::io::stdin().is_terminal() { return Signal::INT },
-            }
-        }
-    }
-}
-
-fn code_of(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
+    program.stop(lock.time_left().max(STOP_TIME)).await;
+    NOT_HELD
 }
 
 fn not_held(lost: &Error) -> u8 {

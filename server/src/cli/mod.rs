@@ -8,6 +8,7 @@ mod filter;
 mod follow;
 mod history;
 mod lock;
+mod program;
 mod queue;
 mod show;
 

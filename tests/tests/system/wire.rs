@@ -288,3 +288,42 @@ async fn an_address_that_others_reach_is_refused_without_saying_so() {
     let log = std::fs::read_to_string(log_path).unwrap();
     assert!(!status.success() && log.contains("--insecure"), "{status}: {log}");
 }
+
+#[tokio::test]
+async fn the_command_line_writes_its_completions_and_its_manual() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(haulier_binary()).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let (code, script) = run(&["completions", shell]);
+        assert!(code == Some(0) && script.contains("requeue") && script.contains("lease-time"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "nosuchshell"]).0, Some(2));
+    let (code, page) = run(&["man"]);
+    assert!(code == Some(0) && page.contains(".TH haulier 1") && page.contains("requeue"));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(&["man", folder.path().to_str().unwrap()]).0, Some(0));
+    let page = std::fs::read_to_string(folder.path().join("haulier-lock-run.1")).unwrap();
+    assert!(page.contains("HAULIER_FENCING_TOKEN"));
+    assert_eq!(run(&["man", "/no/such/folder"]).0, Some(1));
+}
+
+#[tokio::test]
+async fn a_service_manager_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let env = vec![("NOTIFY_SOCKET".to_owned(), path.display().to_string())];
+    let server = Server::launch(Launch { env, ..Launch::from(Database::Sqlite) });
+    let told = || async {
+        let mut text = [0; 64];
+        let read = tokio::time::timeout(Duration::from_secs(40), manager.recv(&mut text));
+        let length = read.await.expect("the manager is told").unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    assert_eq!(told().await, "READY=1\n");
+    assert_eq!(http_get(server.port(), "/readyz").await.unwrap().status, 200, "it is ready when it says so");
+    assert!(server.term().await.0.success());
+    assert_eq!(told().await, "STOPPING=1\n");
+}
