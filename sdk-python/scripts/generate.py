@@ -83,8 +83,8 @@ def sync_facade(source: str) -> str:
         *imports,
         "from collections.abc import Iterator",
         "from ._client import EnqueueItem",
-        "from ._portal import PortalClient, SyncLock",
-        '__all__ = ["Client", "SyncLock"]',
+        "from ._portal import PortalClient, SyncLock, SyncPages",
+        '__all__ = ["Client", "SyncLock", "SyncPages"]',
         'T = TypeVar("T")',
         "class Client(PortalClient):",
         '    """A connection to the server that blocks: see `haulier.Client` for what each method does. Thread-safe."""',
@@ -118,6 +118,9 @@ def sync_method(node: ast.stmt) -> str:
     if returns.startswith("AsyncIterator["):
         returns = returns.removeprefix("Async")
         body = f"return self._portal.iterate(lambda: self._client.{node.name}({passed}))"
+    elif returns.startswith("Pages["):
+        returns = f"Sync{returns}"
+        body = f"return SyncPages(self._portal, lambda: self._client.{node.name}({passed}))"
     else:
         body = f"return self._portal.run(self._client.{node.name}({passed}))"
     lines.append(f"    def {node.name}({ast.unparse(arguments)}) -> {returns}:")

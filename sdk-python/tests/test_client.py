@@ -345,7 +345,7 @@ async def test_every_thin_call_is_a_typed_error_where_the_server_lacks_it(fake: 
             client.list_history_months(),
         ):
             with pytest.raises(NotSupportedError):
-                await anext(pages)
+                await anext(aiter(pages))
 
 
 async def test_a_lock_is_held_renewed_and_lost(fake: FakeServer) -> None:

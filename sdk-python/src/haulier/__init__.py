@@ -49,6 +49,7 @@ from ._options import (
     RetryPolicy,
     WorkerOrder,
 )
+from ._pages import Page, Pages
 from ._payload import Payload
 from ._periodic import Background, LocalWorker, Periodic, RunContext
 from ._records import (
@@ -87,6 +88,7 @@ from ._records import (
     JobsEvent,
     JobState,
     JobSummary,
+    Keep,
     ListOrder,
     LockInfo,
     LogEvent,
@@ -184,6 +186,7 @@ __all__ = [
     "JobState",
     "JobSummary",
     "JobsEvent",
+    "Keep",
     "ListOrder",
     "LocalWorker",
     "Lock",
@@ -198,6 +201,8 @@ __all__ = [
     "NotSupportedError",
     "OverlapPolicy",
     "Overview",
+    "Page",
+    "Pages",
     "ParentResult",
     "Payload",
     "PayloadError",

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
-from google.protobuf.message import Message
-
 from . import _limits as limits
 from . import _methods as methods
 from ._command import command_name
@@ -26,6 +24,7 @@ from ._errors import (
 )
 from ._lock import Lock
 from ._options import JobOptions
+from ._pages import Page, Pages
 from ._payload import Payload, convert, encode
 from ._records import (
     ApiCall,
@@ -49,6 +48,7 @@ from ._records import (
     JobsEvent,
     JobState,
     JobSummary,
+    Keep,
     ListOrder,
     LockInfo,
     LogLevel,
@@ -114,6 +114,8 @@ class Client:
             `127.0.0.1:4285`.
         api_key: API key. Default: `HAULIER_API_KEY`, else the content of the file `HAULIER_API_KEY_FILE`, else none.
         ca_certificate: PEM of the authority that signed the server's certificate; implies TLS. Default: the system's.
+        client_certificate: PEM of the client's own certificate chain and of its key, for servers that ask for one; implies TLS.
+        server_name: Name that the server's certificate must carry; implies TLS. Default: the host of the address.
         timeout: How long one call may take with all its retries.
 
     Example:
@@ -129,9 +131,18 @@ class Client:
         *,
         api_key: str | None = None,
         ca_certificate: bytes | None = None,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        server_name: str | None = None,
         timeout: timedelta = limits.CALL_TIMEOUT,
     ) -> None:
-        self._connection = Connection(address, api_key=api_key, ca_certificate=ca_certificate, timeout=timeout)
+        self._connection = Connection(
+            address,
+            api_key=api_key,
+            ca_certificate=ca_certificate,
+            client_certificate=client_certificate,
+            server_name=server_name,
+            timeout=timeout,
+        )
 
     @classmethod
     def over(cls, connection: Connection) -> Client:
@@ -299,10 +310,11 @@ class Client:
             operation="run_command",
             repeat=Repeat.REFUSED,
             timeout=longest + limits.CALL_TIMEOUT,
+            repeat_for=limits.NO_WORKER_WAIT,
         )
         state = read_enum(JobState, job_pb2.JobState.DESCRIPTOR, answer.state)
         if state is JobState.COMPLETED or state is JobState.EXECUTED:
-            return _result(read_payload(answer.result), result_type)
+            return read_result(read_payload(answer.result), result_type)
         error = read(JobError, answer.error) if answer.HasField("error") else None
         if state is JobState.FAILED:
             raise _failed(error, operation="run_command", attempt_count=1)
@@ -326,7 +338,13 @@ class Client:
         """
         message = _run_request(command, request, options, "start_command")
         message.detach = True
-        answer = await self._connection.call(methods.RUN_COMMAND, message, operation="start_command", repeat=Repeat.REFUSED)
+        answer = await self._connection.call(
+            methods.RUN_COMMAND,
+            message,
+            operation="start_command",
+            repeat=Repeat.REFUSED,
+            repeat_for=limits.NO_WORKER_WAIT,
+        )
         return read(RunResult, answer)
 
     # Read and follow
@@ -364,7 +382,7 @@ class Client:
         order: ListOrder = ListOrder.NEWEST_FIRST,
         month: str | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[JobSummary]:
+    ) -> Pages[JobSummary]:
         """Jobs that match a filter, page by page as they are read.
 
         Args:
@@ -452,14 +470,8 @@ class Client:
             ended = await asyncio.wait_for(self._ended(job), None if timeout is None else timeout.total_seconds())
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"job {_target(job)} has not ended, it goes on", operation="wait") from None
-        if ended.completed is not None:
-            return _result(ended.completed.result, result_type)
-        summary = ended.summary
-        if summary.state is JobState.CANCELLED:
-            reason = summary.cancel_reason or CancelReason.UNKNOWN
-            raise JobCancelledError(summary.cancel_message or "", cancel_reason=reason.value, job=ended)
-        error = ended.failed.error if ended.failed else summary.error
-        raise _failed(error, job=ended, attempt_count=summary.attempt, attempts=await self._attempts_for_error(summary))
+        failed = ended.state is JobState.FAILED
+        return result_of(ended, result_type, attempts=await self._attempts_for_error(ended.summary) if failed else ())
 
     async def explain(self, job: int | str | EnqueuedJob) -> Explanation:
         """Says why a job is not running."""
@@ -468,7 +480,7 @@ class Client:
         answer = await self._connection.call(methods.EXPLAIN_JOB, message, operation="explain")
         return read(Explanation, answer)
 
-    def list_attempts(self, job_id: int, *, run: int | None = None) -> AsyncIterator[JobAttempt]:
+    def list_attempts(self, job_id: int, *, run: int | None = None) -> Pages[JobAttempt]:
         """Attempts of a job, oldest first; of all runs unless one is given."""
         message = job_service_pb2.ListJobAttemptsRequest(job_id=job_id, run=run or 0)
         return self._pages(methods.LIST_JOB_ATTEMPTS, message, "list_attempts", "attempts", JobAttempt)
@@ -481,7 +493,7 @@ class Client:
         epoch: int | None = None,
         from_sequence: int | None = None,
         min_level: LogLevel | None = None,
-    ) -> AsyncIterator[LogLine]:
+    ) -> Pages[LogLine]:
         """Log lines of a run, oldest first.
 
         Args:
@@ -502,7 +514,7 @@ class Client:
         message = job_service_pb2.GetBatchRequest(batch_id=batch_id)
         return read(Batch, (await self._connection.call(methods.GET_BATCH, message, operation="get_batch")).batch)
 
-    def list_deliveries(self, job_id: int | None = None, *, states: Sequence[DeliveryState] = ()) -> AsyncIterator[Delivery]:
+    def list_deliveries(self, job_id: int | None = None, *, states: Sequence[DeliveryState] = ()) -> Pages[Delivery]:
         """Notifications with their tries, newest first."""
         message = job_service_pb2.ListDeliveriesRequest(job_id=job_id or 0)
         write(_States(states=tuple(states)), message, "list_deliveries")
@@ -561,17 +573,15 @@ class Client:
             job_id: Id of the job.
             run: Run to do again, so that a repeated call requeues once. Default: the latest.
             include_dependants: Whether to requeue the dependants too that were cancelled because of it.
-            request_id: Makes a repeat of this call do nothing and answer the same, for 24 h. Without it, and without
-                `run`, the call is not repeated when its answer is lost.
+            request_id: Makes a repeat of this call do nothing and answer the same, for 24 h. Default: a fresh one.
         """
         message = job_service_pb2.RequeueJobRequest(
             job_id=job_id,
             run=run or 0,
             include_dependants=include_dependants,
-            request_id=request_id or "",
+            request_id=request_id or str(uuid.uuid4()),
         )
-        repeat = Repeat.ALWAYS if run or request_id else Repeat.REFUSED
-        answer = await self._connection.call(methods.REQUEUE_JOB, message, operation="requeue", repeat=repeat)
+        answer = await self._connection.call(methods.REQUEUE_JOB, message, operation="requeue")
         return read(RequeueJobResult, answer)
 
     async def requeue_jobs(
@@ -602,6 +612,8 @@ class Client:
         """
         message = recurring_task_service_pb2.PutRecurringTaskRequest()
         write(task, message.task, "put_recurring_task", "task.")
+        if not task.name:
+            message.task.name = task.command or _api_name(task.api)
         answer = await self._connection.call(methods.PUT_RECURRING_TASK, message, operation="put_recurring_task")
         return read(PutRecurringTaskResult, answer)
 
@@ -611,7 +623,7 @@ class Client:
         answer = await self._connection.call(methods.GET_RECURRING_TASK, message, operation="get_recurring_task")
         return read(RecurringTask, answer.task)
 
-    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> AsyncIterator[RecurringTask]:
+    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> Pages[RecurringTask]:
         """Tasks, by name."""
         message = recurring_task_service_pb2.ListRecurringTasksRequest(name_prefix=name_prefix, command=command)
         return self._pages(methods.LIST_RECURRING_TASKS, message, "list_recurring_tasks", "tasks", RecurringTask)
@@ -664,7 +676,7 @@ class Client:
         message = queue_service_pb2.GetQueueRequest(name=name)
         return read(Queue, (await self._connection.call(methods.GET_QUEUE, message, operation="get_queue")).queue)
 
-    def list_queues(self) -> AsyncIterator[Queue]:
+    def list_queues(self) -> Pages[Queue]:
         """Queues, by name."""
         return self._pages(methods.LIST_QUEUES, queue_service_pb2.ListQueuesRequest(), "list_queues", "queues", Queue)
 
@@ -681,17 +693,16 @@ class Client:
         return read(Queue, answer.queue)
 
     async def update_queue(
-        self, name: str, *, concurrency_limit: int | None = None, rate_limit: RateLimit | None = None
+        self, name: str, *, concurrency_limit: int | Keep | None = Keep.KEEP, rate_limit: RateLimit | Keep | None = Keep.KEEP
     ) -> Queue:
-        """Sets both limits of a queue over all worker processes; None lifts a limit."""
+        """Sets limits of a queue over all worker processes: None lifts a limit, one that is left out stays as it is."""
+        given = {"concurrency_limit": concurrency_limit, "rate_limit": rate_limit}
+        changes: dict[str, Any] = {field: value for field, value in given.items() if not isinstance(value, Keep)}
+        if not changes:
+            raise InvalidArgumentError("give concurrency_limit, rate_limit or both", operation="update_queue")
         message = queue_service_pb2.UpdateQueueRequest()
-        write(
-            Queue(name=name, concurrency_limit=concurrency_limit, rate_limit=rate_limit),
-            message.queue,
-            "update_queue",
-            "queue.",
-        )
-        message.update_mask.paths.extend(["concurrency_limit", "rate_limit"])
+        write(Queue(name=name, **changes), message.queue, "update_queue", "queue.")
+        message.update_mask.paths.extend(changes)
         answer = await self._connection.call(methods.UPDATE_QUEUE, message, operation="update_queue")
         return read(Queue, answer.queue)
 
@@ -707,7 +718,7 @@ class Client:
         """
         return Lock(self._connection, name, owner=owner, lease_time=lease_time)
 
-    def list_locks(self, *, name_prefix: str = "") -> AsyncIterator[LockInfo]:
+    def list_locks(self, *, name_prefix: str = "") -> Pages[LockInfo]:
         """Locks that are held, by name."""
         message = lock_service_pb2.ListLocksRequest(name_prefix=name_prefix)
         return self._pages(methods.LIST_LOCKS, message, "list_locks", "locks", LockInfo)
@@ -720,7 +731,7 @@ class Client:
 
     # Workers and servers
 
-    def list_workers(self, *, command: str = "", queue: str = "") -> AsyncIterator[WorkerProcess]:
+    def list_workers(self, *, command: str = "", queue: str = "") -> Pages[WorkerProcess]:
         """Worker processes, by name and start."""
         message = worker_service_pb2.ListWorkersRequest(command=command, queue=queue)
         return self._pages(methods.LIST_WORKERS, message, "list_workers", "workers", WorkerProcess)
@@ -750,16 +761,16 @@ class Client:
         answer = await self._connection.call(methods.GET_OVERVIEW, message, operation="get_overview")
         return read(Overview, answer.overview)
 
-    def list_commands(self, *, name_prefix: str = "") -> AsyncIterator[Command]:
+    def list_commands(self, *, name_prefix: str = "") -> Pages[Command]:
         """Commands that are served or that live jobs name, by name."""
         message = admin_service_pb2.ListCommandsRequest(name_prefix=name_prefix)
         return self._pages(methods.LIST_COMMANDS, message, "list_commands", "commands", Command)
 
-    def list_servers(self) -> AsyncIterator[Server]:
+    def list_servers(self) -> Pages[Server]:
         """Servers on this database, by name."""
         return self._pages(methods.LIST_SERVERS, admin_service_pb2.ListServersRequest(), "list_servers", "servers", Server)
 
-    def list_history_months(self) -> AsyncIterator[HistoryMonth]:
+    def list_history_months(self) -> Pages[HistoryMonth]:
         """Months of history, newest first."""
         return self._pages(
             methods.LIST_HISTORY_MONTHS,
@@ -815,7 +826,7 @@ class Client:
         except HaulierError:
             return ()
 
-    async def _pages(
+    def _pages(
         self,
         method: methods.Method[Any, Any],
         message: Any,
@@ -823,19 +834,13 @@ class Client:
         field: str,
         kind: type[T],
         limit: int | None = None,
-    ) -> AsyncIterator[T]:
-        message.page_size = limits.PAGE_SIZE if limit is None else max(1, min(limit, limits.PAGE_SIZE))
-        left = limit
-        while left is None or left > 0:
+    ) -> Pages[T]:
+        async def ask(token: str, size: int) -> Page[T]:
+            message.page_token, message.page_size = token, size
             answer = await self._connection.call(method, message, operation=operation)
-            items: Sequence[Message] = getattr(answer, field)
-            for item in items if left is None else items[:left]:
-                yield read(kind, item)
-            if left is not None:
-                left -= len(items)
-            if not answer.next_page_token:
-                return
-            message.page_token = answer.next_page_token
+            return Page(items=tuple(read(kind, item) for item in getattr(answer, field)), next_token=answer.next_page_token)
+
+        return Pages(ask, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -908,6 +913,12 @@ def _enqueued(answer: Any) -> EnqueuedJob:
     )
 
 
+def _api_name(api: ApiCall | None) -> str:
+    if api is None:
+        return ""
+    return api.grpc_method or (api.http.path if api.http else "")
+
+
 def _target(job: int | str | EnqueuedJob) -> tuple[int, str]:
     """Id and ref id, one of which is set."""
     if isinstance(job, EnqueuedJob):
@@ -927,9 +938,22 @@ def _set_target(message: Any, job: int | str | EnqueuedJob) -> None:
         message.job_id = job_id
 
 
-def _result(payload: Payload | None, result_type: type[Any] | None) -> Any:
+def read_result(payload: Payload | None, result_type: type[Any] | None) -> Any:
+    """A result as a type."""
     value = payload.value if payload else None
     return value if result_type is None else convert(value, result_type, "result")
+
+
+def result_of(job: JobResult, result_type: type[Any] | None, *, attempts: Sequence[JobAttempt] = ()) -> Any:
+    """The result of a job that ended well; the typed error of one that did not."""
+    if job.completed is not None:
+        return read_result(job.completed.result, result_type)
+    summary = job.summary
+    if summary.state is JobState.CANCELLED:
+        reason = summary.cancel_reason or CancelReason.UNKNOWN
+        raise JobCancelledError(summary.cancel_message or "", cancel_reason=reason.value, job=job)
+    error = job.failed.error if job.failed else summary.error
+    raise _failed(error, job=job, attempt_count=summary.attempt, attempts=attempts)
 
 
 def _failed(
@@ -957,5 +981,11 @@ def inherit(options: JobOptions | None, parent: Mapping[str, Any]) -> JobOptions
     from dataclasses import replace
 
     base = options or JobOptions()
-    missing = {name: value for name, value in parent.items() if value and not getattr(base, name)}
+    given = dict(parent)
+    # Claims belong to their user, and a trace state to its trace: they come only along with it.
+    if base.user_id:
+        del given["user_id"], given["user_claims"]
+    if base.traceparent:
+        del given["traceparent"], given["tracestate"]
+    missing = {name: value for name, value in given.items() if value and not getattr(base, name)}
     return replace(base, **missing)

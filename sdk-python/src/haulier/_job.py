@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
-from ._client import EnqueueItem, inherit
+from ._client import EnqueueItem, inherit, read_result, result_of
 from ._convert import read, read_payload, read_time
-from ._errors import Cancelled
+from ._errors import Cancelled, InvalidArgumentError, JobFailedError
 from ._log import JobLogger
 from ._options import JobOptions, Word
 from ._payload import Payload, decode
-from ._records import ApiCall, EnqueuedJob, JobError, JobResult, LogLevel, ParentResult
+from ._records import ApiCall, EnqueuedJob, JobError, JobResult, JobState, LogLevel, ParentResult
 from .v1 import lease_pb2
 
 __all__ = ["Job", "Reported", "StopKind", "StopSignal"]
@@ -326,6 +326,38 @@ class Job:
         """Reads a job by id or ref id, such as a parent that was only sent by reference."""
         return self._port.get_job(job)
 
+    @overload
+    def parent_result(self, parent_id: int | None = None, *, result_type: type[T]) -> Reported[T]: ...
+
+    @overload
+    def parent_result(self, parent_id: int | None = None, *, result_type: None = None) -> Reported[Any]: ...
+
+    def parent_result(self, parent_id: int | None = None, *, result_type: type[Any] | None = None) -> Reported[Any]:
+        """Result of a parent; asks the server for it when it was too large to be sent along.
+
+        Args:
+            parent_id: Which of `parents`, or any other job. Default: the first of `parents`.
+            result_type: What the result is read as. Default: the JSON value.
+
+        Raises:
+            InvalidArgumentError: The job has no parent.
+            JobFailedError: The parent did not end well, so that it has no result.
+            UnreadableRequestError: The result does not have the form of `result_type`.
+        """
+        if parent_id is None:
+            if self.parent is None:
+                raise InvalidArgumentError("the job has no parent", operation="parent_result")
+            parent_id = self.parent.job_id
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        sent = next((one for one in self.parents if one.job_id == parent_id and not one.by_reference), None)
+        if sent is not None:
+            _answer(answer, lambda: _sent_result(sent, result_type))
+            return Reported(answer)
+        asked = self.get_job(parent_id)._future  # noqa: SLF001
+        if asked is not None:
+            asked.add_done_callback(lambda done: _answer(answer, lambda: result_of(done.result(), result_type)))
+        return Reported(answer)
+
     # Stopping
 
     @property
@@ -398,6 +430,21 @@ class Job:
 
 
 _event_lock = threading.Lock()
+
+
+def _answer(future: concurrent.futures.Future[Any], ask: Callable[[], Any]) -> None:
+    try:
+        future.set_result(ask())
+    except Exception as error:
+        future.set_exception(error)
+
+
+def _sent_result(parent: ParentResult, kind: type[Any] | None) -> Any:
+    if not parent.state.settled or parent.state in (JobState.FAILED, JobState.CANCELLED):
+        code = parent.error.code if parent.error else ""
+        message = parent.error.message if parent.error else f"the parent {parent.job_id} is {parent.state} and has no result"
+        raise JobFailedError(message, error_code=code, operation="parent_result")
+    return read_result(parent.result, kind)
 
 
 def with_parents(job: Job, parents: tuple[ParentResult, ...]) -> Job:

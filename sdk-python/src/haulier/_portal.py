@@ -8,13 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from typing_extensions import Self
 
 from . import _limits as limits
 from ._client import Client
 from ._lock import Lock
+from ._pages import Page, Pages
 
 T = TypeVar("T")
 
@@ -95,6 +96,21 @@ async def _next(iterator: AsyncIterator[T]) -> tuple[T] | None:
         return None
 
 
+class SyncPages(Generic[T]):
+    """A list that blocks: `for` reads it page by page, `page` gives one page; see `haulier.Pages`."""
+
+    def __init__(self, portal: Portal, source: Callable[[], Pages[T]]) -> None:
+        self._portal = portal
+        self._source = source
+
+    def page(self, token: str = "", *, size: int = limits.PAGE_SIZE) -> Page[T]:
+        """One page: the first, or the one with this token."""
+        return self._portal.run(self._source().page(token, size=size))
+
+    def __iter__(self) -> Iterator[T]:
+        return self._portal.iterate(lambda: aiter(self._source()))
+
+
 class SyncLock:
     """A named lock that blocks; see `haulier.Lock`. It is renewed by the client's thread while it is held."""
 
@@ -150,10 +166,19 @@ class PortalClient:
         *,
         api_key: str | None = None,
         ca_certificate: bytes | None = None,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        server_name: str | None = None,
         timeout: timedelta = limits.CALL_TIMEOUT,
     ) -> None:
         self._portal = Portal()
-        self._client = Client(address, api_key=api_key, ca_certificate=ca_certificate, timeout=timeout)
+        self._client = Client(
+            address,
+            api_key=api_key,
+            ca_certificate=ca_certificate,
+            client_certificate=client_certificate,
+            server_name=server_name,
+            timeout=timeout,
+        )
 
     @property
     def address(self) -> str:

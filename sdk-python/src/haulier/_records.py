@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, ClassVar, Literal
 
 from ._options import JobOptions, Word
@@ -268,6 +269,12 @@ class ListOrder(Word):
 
     NEWEST_FIRST = "newest_first"
     OLDEST_FIRST = "oldest_first"
+
+
+class Keep(Enum):
+    """What is left out of an update stays as it is."""
+
+    KEEP = "keep"
 
 
 class WatchUntil(Word):
@@ -719,12 +726,48 @@ class Schedule:
     seed: str | None = None
     """What `H` in the cron expression is drawn from. Default: the name of the task."""
 
+    @staticmethod
+    def every(interval: timedelta) -> Schedule:
+        """Again and again, so long after the due time before: 1 s to 5 years."""
+        return Schedule(interval=interval)
+
+    @staticmethod
+    def every_minute() -> Schedule:
+        """At the beginning of each minute."""
+        return Schedule(cron="@every_minute")
+
+    @staticmethod
+    def hourly() -> Schedule:
+        """At the beginning of each hour."""
+        return Schedule(cron="@hourly")
+
+    @staticmethod
+    def daily(time_zone: str | None = None) -> Schedule:
+        """At midnight of the time zone, by its IANA name; default: `UTC`."""
+        return Schedule(cron="@daily", time_zone=time_zone)
+
+    @staticmethod
+    def weekly(time_zone: str | None = None) -> Schedule:
+        """At midnight at the beginning of Sunday."""
+        return Schedule(cron="@weekly", time_zone=time_zone)
+
+    @staticmethod
+    def monthly(time_zone: str | None = None) -> Schedule:
+        """At midnight at the beginning of each month."""
+        return Schedule(cron="@monthly", time_zone=time_zone)
+
+    @staticmethod
+    def yearly(time_zone: str | None = None) -> Schedule:
+        """At midnight at the beginning of each year."""
+        return Schedule(cron="@yearly", time_zone=time_zone)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurringTask:
     """A task that makes a job, or a transient run, again and again. From `id` on the server fills it in."""
 
-    name: str
+    name: str = ""
+    """Unique name. Default: that of the command, or of the API's method or path."""
     schedule: Schedule
     command: str | None = None
     api: ApiCall | None = None

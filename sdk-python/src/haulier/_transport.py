@@ -49,12 +49,16 @@ class Connection:
         *,
         api_key: str | None = None,
         ca_certificate: bytes | None = None,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        server_name: str | None = None,
         timeout: timedelta = limits.CALL_TIMEOUT,
     ) -> None:
         text = address or os.environ.get("HAULIER_ADDRESS") or limits.ADDRESS_DEFAULT
         self.address, self._tls = _parse_address(text)
-        self._tls = self._tls or ca_certificate is not None
+        self._tls = self._tls or any((ca_certificate, client_certificate, server_name))
         self._ca_certificate = ca_certificate
+        self._client_certificate = client_certificate
+        self._server_name = server_name
         self._timeout = timeout
         key = api_key if api_key is not None else _key_from_environment()
         self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {key}"),) if key else ()
@@ -76,13 +80,23 @@ class Connection:
         operation: str,
         repeat: Repeat = Repeat.ALWAYS,
         timeout: timedelta | None = None,
+        repeat_for: timedelta | None = None,
     ) -> Res:
         """Calls a unary method, and again while it may be repeated and time is left.
+
+        Args:
+            method: The method.
+            request: Its request.
+            operation: What is tried, for errors.
+            repeat: When it may be repeated.
+            timeout: How long it may take with all its repeats. Default: that of the connection.
+            repeat_for: How long it may be repeated, for a call whose own answer takes long. Default: `timeout`.
 
         Raises:
             HaulierError: The typed form of the last failure.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout).total_seconds()
+        last_start = deadline if repeat_for is None else time.monotonic() + repeat_for.total_seconds()
         delay = limits.RETRY_DELAY_FIRST
         while True:
             try:
@@ -94,7 +108,7 @@ class Connection:
                     raise  # a limit of the transport, such as the size of a message: the same again
                 wait = error.retry_after.total_seconds() if error.retry_after else 0.0
                 wait = max(wait, delay) * random.uniform(1.0, 1.5) if wait else delay * random.uniform(0.5, 1.0)
-                if time.monotonic() + wait >= deadline:
+                if time.monotonic() + wait >= min(deadline, last_start):
                     raise
                 delay = min(delay * 2, limits.RETRY_DELAY_MAX)
             await asyncio.sleep(wait)
@@ -160,7 +174,10 @@ class Connection:
         ]
         if not self._tls:
             return grpc.aio.insecure_channel(self.address, options=options)
-        credentials = grpc.ssl_channel_credentials(self._ca_certificate)
+        if self._server_name:
+            options.append(("grpc.ssl_target_name_override", self._server_name))
+        chain, key = self._client_certificate or (None, None)
+        credentials = grpc.ssl_channel_credentials(self._ca_certificate, private_key=key, certificate_chain=chain)
         return grpc.aio.secure_channel(self.address, credentials, options=options)
 
 

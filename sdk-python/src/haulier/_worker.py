@@ -21,9 +21,11 @@ from ._attempt import Attempt, outcome_of_error, outcome_of_result
 from ._client import Client
 from ._command import CommandDefinition, define, definition_of
 from ._convert import duration
-from ._errors import InvalidArgumentError
+from ._errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from ._log import _current
+from ._options import JobOptions
 from ._periodic import Background, LocalWorker, Periodic
+from ._records import CatchUpPolicy, OverlapPolicy, RecurringTask, Schedule
 from ._session import Session
 from ._threads import Threads
 from ._transport import SDK, Connection
@@ -49,6 +51,8 @@ class Worker:
         address: Address of the server, as for `Client`.
         api_key: API key, as for `Client`.
         ca_certificate: Authority of the server's certificate, as for `Client`.
+        client_certificate: Certificate and key of this process, as for `Client`.
+        server_name: Name in the server's certificate, as for `Client`.
         name: Name for people. Default: the host's name.
         slots: Most jobs at once; at most 10,000.
         queues: Queues it serves.
@@ -71,6 +75,8 @@ class Worker:
         *,
         api_key: str | None = None,
         ca_certificate: bytes | None = None,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        server_name: str | None = None,
         name: str | None = None,
         slots: int = limits.SLOTS_DEFAULT,
         queues: Sequence[str] = (),
@@ -82,7 +88,13 @@ class Worker:
             raise InvalidArgumentError(f"slots cannot be {slots}, 1 to {limits.SLOTS_MAX} can", operation="worker")
         if isinstance(queues, str):
             raise InvalidArgumentError("queues need a sequence of names, not one name", operation="worker")
-        self._connection = Connection(address, api_key=api_key, ca_certificate=ca_certificate)
+        self._connection = Connection(
+            address,
+            api_key=api_key,
+            ca_certificate=ca_certificate,
+            client_certificate=client_certificate,
+            server_name=server_name,
+        )
         self._name = name or socket.gethostname() or "worker"
         self._slots = slots
         self._queues = tuple(queues)
@@ -91,6 +103,7 @@ class Worker:
         self._drain_timeout = drain_timeout
         self._definitions: dict[str, CommandDefinition] = {}
         self._local: list[LocalWorker] = []
+        self._recurring: list[RecurringTask] = []
         self._client: Client | None = None
         self._running: _Running | None = None
         self._ready = concurrent.futures.Future[None]()
@@ -203,6 +216,61 @@ class Worker:
         made = Background(function, name=name, singleton=singleton, enabled=enabled)
         self._add_local(made)
         return made
+
+    def recurring(
+        self,
+        schedule: Schedule,
+        *,
+        name: str | None = None,
+        request: Any = None,
+        options: JobOptions | None = None,
+        overlap_policy: OverlapPolicy | None = None,
+        catch_up_policy: CatchUpPolicy | None = None,
+    ) -> Callable[[F], F]:
+        """Serves a command, unless it is served already, and puts a recurring task for it each time the worker starts.
+
+        Putting it again never fires, resets or unpauses it. For more, give a whole `RecurringTask` to `add_recurring_task`.
+
+        Args:
+            schedule: When it is due.
+            name: Name of the task. Default: that of the command.
+            request: Request of each run.
+            options: Options of each run.
+            overlap_policy: What to do when an earlier run has not ended. Default: `ALLOW`.
+            catch_up_policy: What to do about due times missed while no server ran. Default: `LAST`.
+
+        Example:
+            >>> worker = Worker()
+            >>> @worker.recurring(Schedule.daily("Europe/Vienna"), overlap_policy=OverlapPolicy.SKIP)
+            ... async def clean_up(job: Job) -> None:
+            ...     ...
+        """
+
+        def declare(function: F) -> F:
+            definition = definition_of(function)
+            if definition.name not in self._definitions:
+                self._add(definition)
+            self.add_recurring_task(
+                RecurringTask(
+                    name=name or definition.name,
+                    schedule=schedule,
+                    command=definition.name,
+                    request=request,
+                    options=options,
+                    overlap_policy=overlap_policy,
+                    catch_up_policy=catch_up_policy,
+                )
+            )
+            return function
+
+        return declare
+
+    def add_recurring_task(self, task: RecurringTask) -> Worker:
+        """Puts a recurring task each time the worker starts, before it claims anything."""
+        if self._running is not None:
+            raise InvalidArgumentError("recurring tasks cannot be added while the worker runs", operation="worker")
+        self._recurring.append(task)
+        return self
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -339,6 +407,8 @@ class _Running:
                 self._worker._ready.set_result(None)  # noqa: SLF001
                 await self._stop.wait()
             else:
+                if not await self._put_recurring_tasks():
+                    return
                 self._session.registered.add_done_callback(self._registered)
                 ended = asyncio.ensure_future(asyncio.wrap_future(self._start_session(self._session)))
                 await asyncio.shield(ended)
@@ -353,6 +423,23 @@ class _Running:
             for task in list(self._tasks):
                 task.cancel()
             self._threads.close()
+
+    async def _put_recurring_tasks(self) -> bool:
+        """Puts what the worker declares, however long the server is away; False: it was stopped before."""
+        delay = limits.RETRY_DELAY_FIRST
+        for task in self._worker._recurring:  # noqa: SLF001
+            while not self._stop.is_set():
+                try:
+                    put = await self._worker.client.put_recurring_task(task)
+                except (UnavailableError, ResourceExhaustedError, DeadlineExceededError) as error:
+                    _log.warning("the recurring task %r could not be put, trying again: %s", task.name, error)
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(self._stop.wait(), delay)
+                    delay = min(delay * 2, limits.RECONNECT_DELAY_MAX)
+                else:
+                    _log.info("recurring task %r: %s", put.task.name, put.result)
+                    break
+        return not self._stop.is_set()
 
     def _start_session(self, session: Session) -> concurrent.futures.Future[None]:
         done = concurrent.futures.Future[None]()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from ._client import EnqueueItem
 from ._options import JobOptions
-from ._portal import PortalClient, SyncLock
+from ._portal import PortalClient, SyncLock, SyncPages
 from ._records import (
     ApiCall,
     Batch,
@@ -29,6 +29,7 @@ from ._records import (
     JobResult,
     JobsEvent,
     JobSummary,
+    Keep,
     ListOrder,
     LockInfo,
     LogLevel,
@@ -49,7 +50,7 @@ from ._records import (
     WorkerProcess,
 )
 
-__all__ = ["Client", "SyncLock"]
+__all__ = ["Client", "SyncLock", "SyncPages"]
 T = TypeVar("T")
 
 
@@ -144,9 +145,9 @@ class Client(PortalClient):
         order: ListOrder = ListOrder.NEWEST_FIRST,
         month: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[JobSummary]:
+    ) -> SyncPages[JobSummary]:
         """Jobs that match a filter, page by page as they are read."""
-        return self._portal.iterate(lambda: self._client.list_jobs(filter, order=order, month=month, limit=limit))
+        return SyncPages(self._portal, lambda: self._client.list_jobs(filter, order=order, month=month, limit=limit))
 
     def watch(
         self,
@@ -179,9 +180,9 @@ class Client(PortalClient):
         """Says why a job is not running."""
         return self._portal.run(self._client.explain(job))
 
-    def list_attempts(self, job_id: int, *, run: int | None = None) -> Iterator[JobAttempt]:
+    def list_attempts(self, job_id: int, *, run: int | None = None) -> SyncPages[JobAttempt]:
         """Attempts of a job, oldest first; of all runs unless one is given."""
-        return self._portal.iterate(lambda: self._client.list_attempts(job_id, run=run))
+        return SyncPages(self._portal, lambda: self._client.list_attempts(job_id, run=run))
 
     def list_logs(
         self,
@@ -191,19 +192,20 @@ class Client(PortalClient):
         epoch: int | None = None,
         from_sequence: int | None = None,
         min_level: LogLevel | None = None,
-    ) -> Iterator[LogLine]:
+    ) -> SyncPages[LogLine]:
         """Log lines of a run, oldest first."""
-        return self._portal.iterate(
-            lambda: self._client.list_logs(job_id, run=run, epoch=epoch, from_sequence=from_sequence, min_level=min_level)
+        return SyncPages(
+            self._portal,
+            lambda: self._client.list_logs(job_id, run=run, epoch=epoch, from_sequence=from_sequence, min_level=min_level),
         )
 
     def get_batch(self, batch_id: str) -> Batch:
         """Counts the jobs of a batch by state."""
         return self._portal.run(self._client.get_batch(batch_id))
 
-    def list_deliveries(self, job_id: int | None = None, *, states: Sequence[DeliveryState] = ()) -> Iterator[Delivery]:
+    def list_deliveries(self, job_id: int | None = None, *, states: Sequence[DeliveryState] = ()) -> SyncPages[Delivery]:
         """Notifications with their tries, newest first."""
-        return self._portal.iterate(lambda: self._client.list_deliveries(job_id, states=states))
+        return SyncPages(self._portal, lambda: self._client.list_deliveries(job_id, states=states))
 
     def replay_delivery(self, delivery_id: int) -> Delivery:
         """Sends a notification once more, under the same delivery id."""
@@ -243,9 +245,9 @@ class Client(PortalClient):
         """A task by name."""
         return self._portal.run(self._client.get_recurring_task(name))
 
-    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> Iterator[RecurringTask]:
+    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> SyncPages[RecurringTask]:
         """Tasks, by name."""
-        return self._portal.iterate(lambda: self._client.list_recurring_tasks(name_prefix=name_prefix, command=command))
+        return SyncPages(self._portal, lambda: self._client.list_recurring_tasks(name_prefix=name_prefix, command=command))
 
     def delete_recurring_task(self, name: str) -> RecurringTask:
         """Deletes a task; its jobs stay as they are."""
@@ -273,9 +275,9 @@ class Client(PortalClient):
         """A queue by name."""
         return self._portal.run(self._client.get_queue(name))
 
-    def list_queues(self) -> Iterator[Queue]:
+    def list_queues(self) -> SyncPages[Queue]:
         """Queues, by name."""
-        return self._portal.iterate(lambda: self._client.list_queues())
+        return SyncPages(self._portal, lambda: self._client.list_queues())
 
     def pause_queue(self, name: str, reason: str = "") -> Queue:
         """Pauses a queue on all servers: running jobs go on, no other starts."""
@@ -285,21 +287,23 @@ class Client(PortalClient):
         """Resumes a queue."""
         return self._portal.run(self._client.resume_queue(name))
 
-    def update_queue(self, name: str, *, concurrency_limit: int | None = None, rate_limit: RateLimit | None = None) -> Queue:
-        """Sets both limits of a queue over all worker processes; None lifts a limit."""
+    def update_queue(
+        self, name: str, *, concurrency_limit: int | Keep | None = Keep.KEEP, rate_limit: RateLimit | Keep | None = Keep.KEEP
+    ) -> Queue:
+        """Sets limits of a queue over all worker processes: None lifts a limit, one that is left out stays as it is."""
         return self._portal.run(self._client.update_queue(name, concurrency_limit=concurrency_limit, rate_limit=rate_limit))
 
-    def list_locks(self, *, name_prefix: str = "") -> Iterator[LockInfo]:
+    def list_locks(self, *, name_prefix: str = "") -> SyncPages[LockInfo]:
         """Locks that are held, by name."""
-        return self._portal.iterate(lambda: self._client.list_locks(name_prefix=name_prefix))
+        return SyncPages(self._portal, lambda: self._client.list_locks(name_prefix=name_prefix))
 
     def break_lock(self, name: str, reason: str = "", *, fencing_token: int | None = None) -> LockInfo:
         """Takes a lock from its holder; only from the holder with this fencing token, if one is given."""
         return self._portal.run(self._client.break_lock(name, reason, fencing_token=fencing_token))
 
-    def list_workers(self, *, command: str = "", queue: str = "") -> Iterator[WorkerProcess]:
+    def list_workers(self, *, command: str = "", queue: str = "") -> SyncPages[WorkerProcess]:
         """Worker processes, by name and start."""
-        return self._portal.iterate(lambda: self._client.list_workers(command=command, queue=queue))
+        return SyncPages(self._portal, lambda: self._client.list_workers(command=command, queue=queue))
 
     def drain_worker(
         self, name: str | None = None, *, instance_id: str | None = None, reason: str = "", grace: timedelta | None = None
@@ -311,17 +315,17 @@ class Client(PortalClient):
         """Figures for a dashboard, at most 2 s old."""
         return self._portal.run(self._client.get_overview(hours))
 
-    def list_commands(self, *, name_prefix: str = "") -> Iterator[Command]:
+    def list_commands(self, *, name_prefix: str = "") -> SyncPages[Command]:
         """Commands that are served or that live jobs name, by name."""
-        return self._portal.iterate(lambda: self._client.list_commands(name_prefix=name_prefix))
+        return SyncPages(self._portal, lambda: self._client.list_commands(name_prefix=name_prefix))
 
-    def list_servers(self) -> Iterator[Server]:
+    def list_servers(self) -> SyncPages[Server]:
         """Servers on this database, by name."""
-        return self._portal.iterate(lambda: self._client.list_servers())
+        return SyncPages(self._portal, lambda: self._client.list_servers())
 
-    def list_history_months(self) -> Iterator[HistoryMonth]:
+    def list_history_months(self) -> SyncPages[HistoryMonth]:
         """Months of history, newest first."""
-        return self._portal.iterate(lambda: self._client.list_history_months())
+        return SyncPages(self._portal, lambda: self._client.list_history_months())
 
     def export_history_month(
         self, month: str, *, include_attempts: bool = True, include_logs: bool = True, resume_token: str | None = None
