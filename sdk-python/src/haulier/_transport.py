@@ -169,6 +169,8 @@ class Connection:
             ("grpc.max_reconnect_backoff_ms", int(limits.RECONNECT_DELAY_MAX * 1000)),
             ("grpc.keepalive_time_ms", limits.KEEPALIVE_TIME_MS),
             ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
+            # A keepalive joins a ping that is under way for other reasons, whose own timeout is a minute.
+            ("grpc.http2.ping_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.use_local_subchannel_pool", 1),
         ]
