@@ -80,7 +80,7 @@ class FakeServer:
         self._server: grpc.aio.Server | None = None
         self.address = ""
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> None:
         handlers: dict[str, dict[str, Any]] = collections.defaultdict(dict)
         for method in vars(methods).values():
             if not isinstance(method, methods.Method):
@@ -106,7 +106,8 @@ class FakeServer:
         self._server = grpc.aio.server(options=options)
         for service, its in handlers.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(f"haulier.v1.{service}", its),))
-        bound = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        listen = f"127.0.0.1:{port}"
+        bound = self._server.add_secure_port(listen, credentials) if credentials else self._server.add_insecure_port(listen)
         self.address = f"127.0.0.1:{bound}"
         await self._server.start()
 

@@ -389,3 +389,120 @@ def test_the_sync_client_has_every_method_of_the_async_one() -> None:
 
     names = {name for name in dir(Client) if not name.startswith("_")} - {"over"}
     assert names <= set(dir(SyncClient))
+
+
+async def test_a_requeue_keeps_its_request_id_over_retries(fake: FakeServer) -> None:
+    fake.errors["RequeueJob"].append((grpc.StatusCode.UNAVAILABLE, "", 0))
+    fake.answers["RequeueJob"] = job_service_pb2.RequeueJobResponse(created=True)
+    async with Client(fake.address, timeout=SHORT) as client:
+        assert (await client.requeue(5)).created
+    ids = [request.request_id for method, request in fake.calls if method == "RequeueJob"]
+    assert len(ids) == 2
+    assert ids[0]
+    assert len(set(ids)) == 1
+
+
+async def test_a_run_is_asked_for_again_only_for_a_while_when_no_worker_is_there(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from haulier import _limits
+
+    monkeypatch.setattr(_limits, "NO_WORKER_WAIT", timedelta(seconds=0.3))
+    fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0)] * 100
+    async with Client(fake.address) as client:
+        with pytest.raises(UnavailableError) as caught:
+            await asyncio.wait_for(client.run_command("nobody"), 3)
+        assert caught.value.reason == "NO_WORKER_HERE"
+        assert sum(method == "RunCommand" for method, _ in fake.calls) >= 2
+        fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0)]
+        fake.answers["RunCommand"] = job_service_pb2.RunCommandResponse(state=job_pb2.JOB_STATE_COMPLETED)
+        assert await client.run_command("somebody") is None
+
+
+async def test_an_update_of_a_queue_names_only_what_it_is_given(fake: FakeServer) -> None:
+    from haulier import RateLimit
+    from haulier.v1 import queue_service_pb2
+
+    fake.answers["UpdateQueue"] = queue_service_pb2.UpdateQueueResponse()
+    async with Client(fake.address) as client:
+        await client.update_queue("q", concurrency_limit=5)
+        await client.update_queue("q", concurrency_limit=None, rate_limit=RateLimit(count=2))
+        with pytest.raises(InvalidArgumentError, match="concurrency_limit, rate_limit or both"):
+            await client.update_queue("q")
+    requests = [request for method, request in fake.calls if method == "UpdateQueue"]
+    assert [list(request.update_mask.paths) for request in requests] == [
+        ["concurrency_limit"],
+        ["concurrency_limit", "rate_limit"],
+    ]
+    assert requests[0].queue.concurrency_limit == 5
+    assert not requests[1].queue.HasField("concurrency_limit")
+    assert requests[1].queue.rate_limit.count == 2
+
+
+async def test_a_page_is_read_by_its_token(fake: FakeServer) -> None:
+    from haulier.sync import Client as SyncClient
+
+    answer = job_service_pb2.ListJobsResponse(jobs=[job_pb2.JobSummary(id=1)], next_page_token="more")
+    fake.answers["ListJobs"] = answer
+    async with Client(fake.address) as client:
+        first = await client.list_jobs().page(size=20)
+        assert ([job.id for job in first.items], first.next_token) == ([1], "more")
+        await client.list_jobs().page(first.next_token)
+
+    def blocking() -> None:
+        with SyncClient(fake.address) as client:
+            assert client.list_jobs().page(size=3).next_token == "more"
+            answer.next_page_token = ""
+            assert [job.id for job in client.list_jobs()] == [1]
+
+    await asyncio.to_thread(blocking)
+    requests = [request for _, request in fake.calls]
+    assert [(request.page_size, request.page_token) for request in requests[:3]] == [(20, ""), (200, "more"), (3, "")]
+
+
+def test_claims_travel_only_with_their_user_and_a_trace_state_only_with_its_trace() -> None:
+    from haulier._client import inherit
+
+    parent = {
+        "parent_id": 7,
+        "user_id": "ann",
+        "user_claims": {"role": "admin"},
+        "traceparent": "00-aa-bb-01",
+        "tracestate": "x=1",
+    }
+    plain = inherit(None, parent)
+    assert (plain.parent_id, plain.user_id, plain.user_claims) == (7, "ann", {"role": "admin"})
+    assert (plain.traceparent, plain.tracestate) == ("00-aa-bb-01", "x=1")
+    own = inherit(JobOptions(parent_id=9, user_id="bob", traceparent="00-cc-dd-01"), parent)
+    assert (own.parent_id, own.user_id, dict(own.user_claims)) == (9, "bob", {})
+    assert (own.traceparent, own.tracestate) == ("00-cc-dd-01", None)
+
+
+async def test_a_server_with_certificates_is_spoken_to_by_tls_and_knows_its_client() -> None:
+    import trustme
+
+    authority = trustme.CA()
+    served, own = authority.issue_cert("queue.example.com"), authority.issue_cert("client@example.com")
+
+    def pem(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
+        return b"".join(one.bytes() for one in certificate.cert_chain_pems), certificate.private_key_pem.bytes()
+
+    chain, key = pem(served)
+    ca = authority.cert_pem.bytes()
+    server = FakeServer()
+    await server.start(credentials=grpc.ssl_server_credentials([(key, chain)], ca, require_client_auth=True))
+    try:
+        async with Client(
+            server.address, ca_certificate=ca, client_certificate=pem(own), server_name="queue.example.com", timeout=SHORT
+        ) as client:
+            assert (await client.enqueue("x")).id == 1
+        for wrong in (
+            Client(server.address, ca_certificate=ca, server_name="queue.example.com", timeout=timedelta(seconds=0.5)),
+            Client(server.address, ca_certificate=ca, client_certificate=pem(own), timeout=timedelta(seconds=0.5)),
+            Client(server.address, timeout=timedelta(seconds=0.5)),
+        ):
+            async with wrong:
+                with pytest.raises(UnavailableError, match="no answer from"):
+                    await wrong.enqueue("x")
+    finally:
+        await server.stop()

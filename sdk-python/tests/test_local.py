@@ -7,29 +7,41 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 from fake_server import FakeServer
 from running import running
 from test_worker_protocol import until
 
 from haulier import (
+    CompletedJob,
     Dependency,
+    InvalidArgumentError,
     Job,
+    JobError,
+    JobFailedError,
     JobLogHandler,
     JobOptions,
+    JobResult,
     JobState,
+    JobSummary,
     LogLevel,
     NonRetryable,
+    OverlapPolicy,
     ParentResult,
     Payload,
+    RecurringTask,
     RetryAfter,
     RunContext,
+    Schedule,
     StopKind,
+    UnreadableRequestError,
     Worker,
     _limits,
     current_job,
 )
 from haulier.testing import FakeJob, run_handler, run_handler_sync
+from haulier.v1 import recurring_task_service_pb2
 
 TICK = timedelta(seconds=0.02)
 
@@ -293,3 +305,74 @@ async def test_a_fake_job_has_parents() -> None:
     parent = ParentResult(job_id=1, ref_id="p", state=JobState.COMPLETED, result=Payload(json="5"))
     run = await run_handler(child, parents=[parent], options=JobOptions(depends_on=(Dependency(job_id=1),)))
     assert run.result == 5
+
+
+async def test_a_handler_reads_the_results_of_its_parents() -> None:
+    def parent(job_id: int, **more: Any) -> ParentResult:
+        return ParentResult(job_id=job_id, ref_id=f"p{job_id}", **more)
+
+    summary = JobSummary(id=2, ref_id="p2", run=1, state=JobState.COMPLETED)
+    large = JobResult(summary=summary, completed=CompletedJob(result=Payload(json='{"big":true}')))
+    job = FakeJob(
+        parents=[
+            parent(1, state=JobState.COMPLETED, result=Payload(json="7")),
+            parent(2, state=JobState.COMPLETED, by_reference=True),
+            parent(3, state=JobState.FAILED, error=JobError(code="GONE", message="no longer there")),
+        ],
+        jobs={2: large},
+    )
+
+    async def consume(job: Job) -> list[Any]:
+        with pytest.raises(JobFailedError, match="no longer there"):
+            await job.parent_result(3)
+        with pytest.raises(UnreadableRequestError, match="needs text"):
+            await job.parent_result(1, result_type=str)
+        return [await job.parent_result(result_type=int), await job.parent_result(2)]
+
+    run = await run_handler(consume, job=job)
+    assert run.result == [7, {"big": True}], run.error
+
+    def sync(job: Job) -> int:
+        return job.parent_result(1, result_type=int).wait(1)
+
+    assert (await run_handler(sync, job=job)).result == 7
+
+    async def orphan(job: Job) -> None:
+        job.parent_result()
+
+    assert "the job has no parent" in str((await run_handler(orphan)).error)
+
+
+async def test_a_worker_puts_its_recurring_tasks_each_time_it_starts(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+
+    @worker.recurring(Schedule.daily("Europe/Vienna"), request={"deep": True}, overlap_policy=OverlapPolicy.SKIP)
+    async def clean_up(job: Job, deep: bool) -> None:
+        pass
+
+    worker.add_recurring_task(RecurringTask(schedule=Schedule.every(timedelta(seconds=5)), command="poll"))
+    fake.errors["PutRecurringTask"].append((grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", 0))
+    fake.answers["PutRecurringTask"] = recurring_task_service_pb2.PutRecurringTaskResponse()
+    async with running(worker):
+        with pytest.raises(InvalidArgumentError, match="while the worker runs"):
+            worker.add_recurring_task(RecurringTask(schedule=Schedule.hourly(), command="late"))
+    assert worker.commands == ("clean_up",)
+    tasks = [request.task for method, request in fake.calls if method == "PutRecurringTask"][1:]
+    assert [(task.name, task.command) for task in tasks] == [("clean_up", "clean_up"), ("poll", "poll")]
+    assert (tasks[0].schedule.cron, tasks[0].schedule.time_zone) == ("@daily", "Europe/Vienna")
+    assert (tasks[0].request.json, tasks[1].schedule.interval.seconds) == ('{"deep":true}', 5)
+    calls = [method for method, _ in fake.calls]
+    assert calls.index("PutRecurringTask") < calls.index("RegisterWorker")
+
+
+async def test_a_recurring_task_that_is_refused_ends_the_worker_with_the_reason(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+
+    @worker.recurring(Schedule(cron="not a cron"))
+    async def clean_up() -> None:
+        pass
+
+    fake.errors["PutRecurringTask"].append((grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", 0))
+    with pytest.raises(InvalidArgumentError, match="put_recurring_task"):
+        await asyncio.wait_for(worker.run(handle_signals=False), 5)
+    assert not fake.sessions
