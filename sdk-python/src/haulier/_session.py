@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("haulier")
 
+End = tuple[Attempt, "report_pb2.OutcomeReport | None"]
+"""An attempt whose handler has ended, and what came of it; None: nothing is to be told."""
+
 _FATAL = (InvalidArgumentError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
 
 
@@ -154,9 +157,9 @@ class Session:
         """Stops all handlers now and gives their jobs back."""
         self._call(self._abort_now)
 
-    def ended(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        """A handler has ended."""
-        self.reports.post(functools.partial(self._ended, attempt, outcome))
+    def ended(self, *ends: End) -> None:
+        """Handlers have ended; those that end together are told together."""
+        self.reports.post(functools.partial(self._ended_all, ends))
 
     def enqueue(self, item: EnqueueItem, request_id: str | None) -> concurrent.futures.Future[EnqueuedJob]:
         """Stores a job."""
@@ -383,6 +386,10 @@ class Session:
             if attempt.leased.strict and self.in_doubt:
                 self._stop(attempt, _IN_DOUBT)
         self._runner.start(attempts)
+
+    def _ended_all(self, ends: Sequence[End]) -> None:
+        for attempt, outcome in ends:
+            self._ended(attempt, outcome)
 
     def _ended(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         if attempt.ended:

@@ -26,7 +26,7 @@ from ._log import _current
 from ._options import JobOptions
 from ._periodic import Background, LocalWorker, Periodic
 from ._records import CatchUpPolicy, OverlapPolicy, RecurringTask, Schedule
-from ._session import Session
+from ._session import End, Session
 from ._threads import Threads
 from ._transport import SDK, Connection
 from .v1 import report_pb2
@@ -391,6 +391,7 @@ class _Running:
         self._loop = asyncio.get_running_loop()
         self._threads = Threads("haulier-job")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[End] = []
         self._local: dict[LocalWorker, asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
         self._signals = 0
@@ -496,7 +497,7 @@ class _Running:
                 self._loop.call_soon_threadsafe(self._start_tasks, waiting)
             except RuntimeError:  # the program's event loop is gone: its handlers can never run
                 for attempt in waiting:
-                    attempt.session.ended(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))
+                    attempt.session.ended((attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False)))
 
     def cancel(self, attempt: Attempt) -> None:
         if attempt.definition.is_async:
@@ -505,9 +506,19 @@ class _Running:
 
     def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            task = attempt.task = self._loop.create_task(_run_async(attempt))
+            task = attempt.task = self._loop.create_task(_run_async(attempt, self._end))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
+        """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
+        if not self._ended:
+            self._loop.call_soon(self._tell_ended)
+        self._ended.append((attempt, outcome))
+
+    def _tell_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        ended[0][0].session.ended(*ended)
 
     # Periodic and background workers
 
@@ -533,7 +544,7 @@ def _cancel_task(attempt: Attempt) -> None:
         attempt.task.cancel()
 
 
-async def _run_async(attempt: Attempt) -> None:
+async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
     _current.set(attempt.job)
     binding = True
     try:
@@ -549,11 +560,11 @@ async def _run_async(attempt: Attempt) -> None:
         outcome = outcome_of_result(attempt, result)
     except BaseException as error:
         outcome = outcome_of_error(attempt, error, binding=binding)
-        attempt.session.ended(attempt, outcome)
+        end(attempt, outcome)
         if isinstance(error, KeyboardInterrupt):
             raise
         return
-    attempt.session.ended(attempt, outcome)
+    end(attempt, outcome)
 
 
 class _SyncRun:
@@ -582,7 +593,7 @@ class _SyncRun:
             outcome = outcome_of_result(attempt, result)
         except BaseException as error:
             outcome = outcome_of_error(attempt, error, binding=binding)
-        attempt.session.ended(attempt, outcome)
+        attempt.session.ended((attempt, outcome))
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

@@ -48,7 +48,9 @@ async def story(client: Client, queue: str) -> None:
     bad = client.enqueue_batch([item("same", 1), item("same", 2)], batch_id=named("bad"))
     error = await expect_error("two items with one key", InvalidArgumentError, bad)
     fields = [one.field for one in error.fields]
-    expect_that(any("items[1]" in field and "local_key" in field for field in fields), f"expected items[1].local_key, saw {fields}")
+    expect_that(
+        any("items[1]" in field and "local_key" in field for field in fields), f"expected items[1].local_key, saw {fields}"
+    )
     await expect_error("the bad batch", NotFoundError, client.get_batch(named("bad")))
 
     own = await client.enqueue_batch([item(None, 3)])

@@ -68,7 +68,9 @@ async def story(client: Client, queue: str) -> None:
         for name, job in (("C", c), ("D", d), ("H", h)):
             error = await expect_error(name, JobCancelledError, client.wait(job))
             expect(f"the reason of {name}", error.cancel_reason, CancelReason.PARENT.value)
-            expect_that(any(character.isdigit() for character in error.message), f"{name}: expected a job id in {error.message!r}")
+            expect_that(
+                any(character.isdigit() for character in error.message), f"{name}: expected a job id in {error.message!r}"
+            )
         expect("the results of E and G", [await client.wait(e), await client.wait(g)], ["ran", "ran"])
         i = await after("consume", Dependency(job_id=a.id))
         expect("the result of I", await client.wait(i), wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 from stage import expect, expect_that, named, play, working
@@ -46,7 +47,7 @@ async def story(client: Client, queue: str) -> None:
     def one_at_a_time(command: str, count: int) -> None:
         its = sorted((one for one in notes if one[0] == command and one[1] < count), key=lambda one: one[2])
         expect(f"the order of {command}", [n for _, n, _, _ in its], list(range(count)))
-        for (_, n, _, ended), (_, m, began, _) in zip(its, its[1:], strict=False):
+        for (_, n, _, ended), (_, m, began, _) in itertools.pairwise(its):
             expect_that(began >= ended, f"expected {command} {n} to end before {m} began, they overlapped")
 
     one_at_a_time("step", 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from datetime import timedelta
 
@@ -50,7 +51,7 @@ async def story(client: Client, queue: str) -> None:
         ended = len(runs)
         await asyncio.sleep(0.5)
         expect("the runs after both stopped", len(runs), ended)
-        for (_, _, before), (_, after, _) in zip(runs, runs[1:], strict=False):
+        for (_, _, before), (_, after, _) in itertools.pairwise(runs):
             expect_that(after >= before, "expected no two runs to overlap, two did")
     finally:
         for who, made in workers.items():

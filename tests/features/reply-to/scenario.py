@@ -91,7 +91,11 @@ async def story(client: Client, queue: str) -> None:
         to = f"PUT http.X-Key:open%20sesame@{listener.url}/done?job=1"
         job = await client.enqueue(make, options=JobOptions(queue=queue, reply_to=to))
         ended = await to_the_end(job)
-        expect("how the first was told", [(one.method, one.path, one.body) for one in listener.told], [("PUT", "/done?job=1", {"made": 1})])
+        expect(
+            "how the first was told",
+            [(one.method, one.path, one.body) for one in listener.told],
+            [("PUT", "/done?job=1", {"made": 1})],
+        )
         headers = listener.told[0].headers
         expect("its header", headers.get("x-key"), "open sesame")
         expect_that("webhook-id" in headers and "webhook-timestamp" in headers, f"expected webhook headers, saw {headers}")
@@ -105,7 +109,11 @@ async def story(client: Client, queue: str) -> None:
         job = await client.enqueue(doomed, options=options)
         await to_the_end(job)
         told = listener.at("/failed")
-        expect("how the failure was told", [(one.method, one.headers.get("authorization")) for one in told], [("POST", "Bearer token")])
+        expect(
+            "how the failure was told",
+            [(one.method, one.headers.get("authorization")) for one in told],
+            [("POST", "Bearer token")],
+        )
         body = told[0].body
         expect("the id in its body", str(body["id"]), str(job.id))
         expect_that(job.ref_id in json.dumps(body), f"expected the ref id in the body, saw {body}")

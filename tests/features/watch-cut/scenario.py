@@ -72,7 +72,11 @@ async def story(client: Client, queue: str) -> None:
                     del cuts[0]
                     proxy.cut()
         expect("the lines", seen, [f"line {n}" for n in range(1, 51)])
-        expect("the last event", last and last.kind == "snapshot" and (last.job.state, last.job.result), (JobState.COMPLETED, {"lines": 50}))
+        expect(
+            "the last event",
+            last and last.kind == "snapshot" and (last.job.state, last.job.result),
+            (JobState.COMPLETED, {"lines": 50}),
+        )
         expect_that(proxy.connections >= 3, f"expected at least 3 connections, saw {proxy.connections}")
 
 

@@ -25,7 +25,11 @@ async def story(client: Client, queue: str) -> None:
         expect("the checkpoint", result["checkpoint"], {"by": LANGUAGE})
         expect("the crashes", result.get("crashes", 1), 1)
         attempts = await attempts_of(client, job.id)
-        expect("the first and the last attempt", (attempts[0].outcome, attempts[-1].outcome), (AttemptOutcome.CRASHED, AttemptOutcome.COMPLETED))
+        expect(
+            "the first and the last attempt",
+            (attempts[0].outcome, attempts[-1].outcome),
+            (AttemptOutcome.CRASHED, AttemptOutcome.COMPLETED),
+        )
         expect_that(attempts[-1].epoch > attempts[0].epoch, f"expected a larger epoch, saw {[one.epoch for one in attempts]}")
 
 
