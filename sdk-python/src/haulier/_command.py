@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import types
 import typing
 import weakref
 from collections.abc import Callable
@@ -160,7 +161,8 @@ def _binder(
     if len(named) == 1 and not rest:
         only = named[0]
         kind = kinds[only.name]
-        if only.name == "request" or only.kind is inspect.Parameter.POSITIONAL_ONLY or is_model(kind):
+        model = _model(kind)
+        if only.name == "request" or only.kind is inspect.Parameter.POSITIONAL_ONLY or model is not None:
             optional = only.default is not _EMPTY
 
             def bind_whole(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -171,7 +173,10 @@ def _binder(
                     return ((job,) if takes_job else ()), {only.name: value}
                 return ((job, value) if takes_job else (value,)), {}
 
-            return bind_whole, kind if is_model(kind) else None
+            return bind_whole, model
+
+    if takes_job and not named and not rest:
+        return lambda job, request: ((job,), {}), None  # it looks at `job.request` itself, if it wants to
 
     def bind_keywords(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         first = (job,) if takes_job else ()
@@ -225,6 +230,14 @@ def _readable_hints(target: Any) -> dict[str, Any]:
         except Exception:
             continue
     return found
+
+
+def _model(kind: Any) -> Any:
+    """The model that a parameter takes, also one that may be left out; None: it takes none."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kinds = [one for one in typing.get_args(kind) if one is not type(None)]
+        kind = kinds[0] if len(kinds) == 1 else None
+    return kind if is_model(kind) else None
 
 
 def _hint(hints: dict[str, Any], parameter: inspect.Parameter) -> Any:

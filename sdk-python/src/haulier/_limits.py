@@ -23,6 +23,8 @@ RETRY_DELAY_MAX: Final = 2.0
 RECONNECT_DELAY_MAX: Final = 2.0
 KEEPALIVE_TIME_MS: Final = 10_000
 KEEPALIVE_TIMEOUT_MS: Final = 5_000
+CLOSE_LINGER: Final = 0.02
+"""Seconds that a closed channel has to hear of the end of its calls."""
 PAGE_SIZE: Final = 200
 WATCH_RESUME_DELAY_MAX: Final = 2.0
 

@@ -146,6 +146,8 @@ class Connection:
         self._calls = {}
         if channel is not None:
             await channel.close()
+            # The library tells of the end of each call after this; told to a loop that is closed by then it logs errors.
+            await asyncio.sleep(limits.CLOSE_LINGER)
 
     def _open(self, method: Method[Any, Any], kind: str) -> Any:
         if self._channel is None:

@@ -126,7 +126,7 @@ class Worker:
         The first parameter gets the job when it is annotated with `Job` or named `job` without an annotation. The others get
         the request: a single one annotated with a dataclass, a pydantic or msgspec model or a TypedDict, or named
         `request`, gets all of it; otherwise the request is an object with the parameters as keys. What does not have the
-        annotated form fails the job at once.
+        annotated form fails the job at once. A function that takes the job alone gets any request, as `job.request`.
 
         Args:
             function_or_name: The function, or the name of the command. Default: the function's name.

@@ -27,7 +27,7 @@ async def story(client: Client, queue: str) -> None:
         }
 
     @worker.command
-    async def stumble() -> None:
+    async def stumble(job: Job) -> None:
         raise NonRetryable("stumbled")
 
     async def to_the_end(job: EnqueuedJob) -> JobResult:
