@@ -17,7 +17,7 @@ import pytest
 from running import running
 from server import RealServer
 
-from haulier import Client, InvalidArgumentError, NotSupportedError, Worker
+from haulier import Client, Worker
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"<!-- (file|prelude|example|sync)(?:: ([\w.]+))? -->\n```python\n(.*?)```", README, re.DOTALL)
@@ -49,12 +49,6 @@ async def test_an_example_of_the_readme_runs(real: RealServer, name: str) -> Non
 
         try:
             await asyncio.wait_for(names["example"](start), 15)
-        except NotSupportedError:
-            pytest.skip("this server lacks it, and says so")
-        except InvalidArgumentError as error:
-            if "not supported" not in str(error):
-                raise
-            pytest.skip("this server lacks an option, and says so")
         finally:
             await blocks.aclose()
 

@@ -37,7 +37,6 @@ from haulier import (
     LogLevel,
     NonRetryable,
     NotFoundError,
-    NotSupportedError,
     PriorityName,
     RefIdPolicy,
     RetryAfter,
@@ -425,18 +424,6 @@ async def test_an_unstorable_result_has_a_reason_of_its_own(client: Client, queu
     assert failed.value.failure == "unstorable_result"
 
 
-async def supported(call: Any) -> Any:
-    """The answer; or the test is over where this server lacks the feature, which then is a typed error."""
-    try:
-        return await call
-    except NotSupportedError as error:
-        assert error.reason == "NOT_SUPPORTED"
-    except InvalidArgumentError as error:
-        assert "not" in str(error)
-        assert "support" in str(error)
-    pytest.skip("this server lacks it, and says so")
-
-
 async def test_run_command(client: Client, queue: str) -> None:
     worker = Worker(client.address, queues=[queue])
 
@@ -448,7 +435,7 @@ async def test_run_command(client: Client, queue: str) -> None:
 
     options = JobOptions(queue=queue)
     async with running(worker):
-        assert await supported(client.run_command(double, {"n": 4}, options)) == 8
+        assert await client.run_command(double, {"n": 4}, options) == 8
         with pytest.raises(JobFailedError, match="negative"):
             await client.run_command(double, {"n": -1}, options)
 
@@ -470,14 +457,14 @@ async def test_a_batch_with_dependencies(client: Client, queue: str) -> None:
     after = JobOptions(queue=queue, depends_on=(Dependency(local_key="a"),))
     items = [EnqueueItem(command=one, options=options, local_key="a"), EnqueueItem(command=two, options=after)]
     async with running(worker):
-        batch = await supported(client.enqueue_batch(items))
+        batch = await client.enqueue_batch(items)
         assert await client.wait(batch.jobs[1], timeout=timedelta(seconds=5)) == 2
         assert (await client.get_batch(batch.batch_id)).counts.completed == 2
 
 
 async def test_a_named_worker_runs_one_at_a_time_in_order(client: Client, queue: str) -> None:
     options = JobOptions(queue=queue, worker=f"lane-{queue}")
-    first = await supported(client.enqueue("lane", 0, options))
+    first = await client.enqueue("lane", 0, options)
     jobs = [first, *[await client.enqueue("lane", n, options) for n in range(1, 5)]]
     order: list[int] = []
     worker = Worker(client.address, queues=[queue])
@@ -496,7 +483,7 @@ async def test_a_named_worker_runs_one_at_a_time_in_order(client: Client, queue:
 
 async def test_a_lock_is_exclusive(client: Client, queue: str) -> None:
     lock = client.lock(f"lock-{queue}")
-    assert await supported(lock.acquire())
+    assert await lock.acquire()
     other = client.lock(f"lock-{queue}")
     assert not await other.acquire(timedelta(0))
     token = lock.fencing_token
