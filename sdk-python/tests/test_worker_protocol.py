@@ -644,3 +644,36 @@ async def test_a_worker_that_gets_nothing_says_why(fake: FakeServer, caplog: pyt
     async with running(worker):
         await asyncio.wait_for(row.done.wait(), 5)
     assert sum("a claim was not answered" in record.message for record in caplog.records if record.levelname == "WARNING") == 1
+
+
+async def test_what_a_handler_tells_under_an_expired_lease_is_a_typed_error_and_never_hangs(fake: FakeServer) -> None:
+    fake.credit = 1  # no line is ever sent
+    worker = Worker(fake.address)
+    began, go_on = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    @worker.command
+    def deaf(job: Job) -> None:
+        for _ in range(250):
+            job.log("x" * 16_000)
+        began.set()
+        go_on.wait(10)
+        for _ in range(250):
+            job.log("x" * 16_000).wait(5)
+        try:
+            job.save_checkpoint({"at": 1}).wait(5)
+        except Cancelled as error:
+            told.append(str(error))
+        job.progress(0.5)
+
+    row = await fake.add("deaf")
+    async with running(worker):
+        await until(began.is_set)
+        lost = report_pb2.Directive()
+        lost.lease_lost.lease = row.lease
+        await fake.direct(lost)
+        await until(lambda: worker._running._session.reports.held_count == 0)  # type: ignore[union-attr]
+        go_on.set()
+        await until(lambda: told, 10)
+    assert told == ["the lease is no longer held"]
+    assert row.outcomes == []

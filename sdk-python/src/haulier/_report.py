@@ -166,7 +166,7 @@ class Reports:
 
     def log(self, attempt: Attempt, entry: report_pb2.LogEntry, room: int, logged: float) -> None:
         """Adds a log line."""
-        self.post(functools.partial(self._add_line, attempt.lease, Line(entry, room, logged)))
+        self.post(functools.partial(self._add_line, attempt, Line(entry, room, logged)))
 
     def progress(self, attempt: Attempt, progress: float | None, status: str | None) -> None:
         """Sets progress."""
@@ -621,12 +621,13 @@ class Reports:
         while inbox:
             inbox.popleft()()
 
-    def _add_line(self, lease: str, line: Line) -> None:
-        held = self._held.get(lease)
+    def _add_line(self, attempt: Attempt, line: Line) -> None:
+        held = self._held.get(attempt.lease)
         if held is None or held.lost or held.outcome is not None:
+            attempt.logs_stored(line.room)  # nobody takes it any more; who waits for room must not wait for ever
             return
         held.lines.append(line)
-        self._logs[lease] = held
+        self._logs[attempt.lease] = held
         self._wake.set()
 
     def _lines_stored(self, held: Held, stored: int) -> None:
