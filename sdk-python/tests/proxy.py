@@ -32,6 +32,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._door_frozen = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut = cut
         self.frames = {"up": 0, "down": 0}
@@ -57,9 +58,15 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    def freeze(self) -> None:
-        """Forwards nothing more on the connections there are, and leaves them open; new ones work."""
+    def freeze(self, *, door: bool = False) -> None:
+        """Forwards nothing more on the connections there are, and leaves them open; new ones work unless the door freezes too."""
         self._frozen |= self._writers
+        self._door_frozen = door
+
+    def thaw(self) -> None:
+        """Goes on."""
+        self._frozen.clear()
+        self._door_frozen = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -70,6 +77,8 @@ class Proxy:
             there, back = await asyncio.open_connection(self._host, int(self._port))
             mine = {writer, back}
             self._writers |= mine
+            if self._door_frozen:
+                self._frozen |= mine
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await asyncio.gather(self._pipe("up", reader, back), self._pipe("down", there, writer))
             self._writers -= mine

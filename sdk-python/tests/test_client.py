@@ -506,3 +506,22 @@ async def test_a_server_with_certificates_is_spoken_to_by_tls_and_knows_its_clie
                     await wrong.enqueue("x")
     finally:
         await server.stop()
+
+
+async def test_the_trace_of_the_current_span_goes_along_unless_options_have_one(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    import types
+
+    def inject(carrier: dict[str, str]) -> None:
+        carrier.update(traceparent="00-aa-bb-01", tracestate="x=1")
+
+    propagate = types.ModuleType("opentelemetry.propagate")
+    propagate.inject = inject  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "opentelemetry.propagate", propagate)
+    async with Client(fake.address) as client:
+        await client.enqueue("x")
+        await client.enqueue("x", options=JobOptions(traceparent="00-cc-dd-01"))
+    options = [request.options for _, request in fake.calls]
+    assert [(one.traceparent, one.tracestate) for one in options] == [("00-aa-bb-01", "x=1"), ("00-cc-dd-01", "")]

@@ -121,3 +121,41 @@ async def test_a_worker_whose_connection_is_dead_but_open_opens_another(
             job = await client.enqueue(hello, options=options)
             assert await client.wait(job, timeout=timedelta(seconds=15)) == "hello"
         assert proxy.connections >= 2
+
+
+async def test_a_strict_job_stops_itself_before_another_worker_process_starts_it(real: RealServer) -> None:
+    queue = f"cut-{uuid.uuid4()}"
+    spans: list[tuple[str, float]] = []
+
+    def worker(address: str, name: str) -> Worker:
+        made = Worker(address, name=name, queues=[queue], lease_time=timedelta(seconds=5))
+
+        @made.command
+        async def hold(job: Job) -> str:
+            spans.append((f"{name} begins", time.monotonic()))
+            if name == "second":
+                return name
+            try:
+                await asyncio.sleep(60)
+            finally:
+                spans.append((f"{name} ends by {job.stop.kind if job.stop else None}", time.monotonic()))
+            return name
+
+        return made
+
+    async with Client(real.address) as client, Proxy(real.address) as proxy:
+        first = worker(proxy.address, "first")
+        async with running(first):
+            job = await client.enqueue("hold", options=JobOptions(queue=queue, strict=True))
+            while not spans:
+                await asyncio.sleep(0.02)
+            proxy.freeze(door=True)
+            async with running(worker(real.address, "second")):
+                assert await client.wait(job, timeout=timedelta(seconds=25)) == "second"
+            proxy.thaw()
+            # The first comes back by itself, and is of use again.
+            again = await client.enqueue("hold", options=JobOptions(queue=queue))
+            while len(spans) < 4:
+                await asyncio.sleep(0.02)
+            await client.cancel(again)
+    assert [what for what, _ in spans[:4]] == ["first begins", "first ends by in_doubt", "second begins", "first begins"]

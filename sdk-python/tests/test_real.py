@@ -19,6 +19,7 @@ from running import running
 from server import RealServer
 from test_worker_protocol import until
 
+import haulier.sync
 from haulier import (
     AlreadyExistsError,
     Backoff,
@@ -595,6 +596,31 @@ async def test_a_server_killed_under_way_loses_no_job_and_no_worker(queue: str) 
         server.stop()
         server.remove()
     assert sorted(set(ran)) == [*range(40), 99]
+
+
+async def test_heartbeats_go_on_while_handlers_block_for_longer_than_the_lease(client: Client, queue: str) -> None:
+    worker = Worker(client.address, queues=[queue], lease_time=timedelta(seconds=5))
+
+    @worker.command
+    async def block_the_loop() -> None:
+        time.sleep(10)
+
+    @worker.command
+    def spin() -> None:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            pass
+
+    options = JobOptions(queue=queue, strict=True)
+    direct = await asyncio.to_thread(haulier.sync.Client, client.address)
+    jobs = [await client.enqueue(command, options=options) for command in (block_the_loop, spin)]
+    async with running(worker):
+        for job in jobs:
+            await client.wait(job, timeout=timedelta(seconds=20))
+    for job in jobs:
+        attempts = await asyncio.to_thread(list, direct.list_attempts(job.id))
+        assert [attempt.outcome for attempt in attempts] == ["completed"]
+    await asyncio.to_thread(direct.close)
 
 
 async def test_thousands_of_jobs_pass_through_one_worker(client: Client, queue: str) -> None:

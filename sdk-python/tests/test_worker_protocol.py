@@ -677,3 +677,16 @@ async def test_what_a_handler_tells_under_an_expired_lease_is_a_typed_error_and_
         await until(lambda: told, 10)
     assert told == ["the lease is no longer held"]
     assert row.outcomes == []
+
+
+async def test_a_stream_that_acknowledges_no_heartbeat_is_replaced_within_its_session(fake: FakeServer) -> None:
+    fake.answer_beats = False
+    fake.beat_interval, fake.lease_time = 0.5, 60.0
+    worker, _ = make_worker(fake)
+    async with running(worker):
+        await until(lambda: fake.points["report.open"] >= 2)
+        fake.answer_beats = True
+        row = await fake.add("talk", '{"lines":2}')
+        await asyncio.wait_for(row.done.wait(), 5)
+    assert row.kind == "complete"
+    assert len(fake.sessions) == 1, "a stream is broken off, not the session"

@@ -303,6 +303,8 @@ class Reports:
         try:
             done, _ = await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                if task.cancelled():  # by `break_stream`: the call tells it so
+                    return "no heartbeat was acknowledged on it"
                 error = task.exception()
                 if isinstance(error, grpc.aio.AioRpcError):
                     typed = self._connection.error("report_jobs", error)

@@ -243,6 +243,8 @@ class Session:
             for task in done:
                 if task not in (lost, stopping) and not task.cancelled() and (error := task.exception()) is not None:
                     raise error
+            if not self._lost.is_set() and not self._stopping.is_set():
+                raise RuntimeError("a part of the session ended by itself")  # never go on without heartbeats or fence
             if self._stopping.is_set() and not self._lost.is_set():
                 self.reports.beat()  # says that no claim is open, so that what never arrived goes back at once
                 await self._drained(lost)
