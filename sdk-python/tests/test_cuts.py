@@ -123,6 +123,39 @@ async def test_a_worker_whose_connection_is_dead_but_open_opens_another(
         assert proxy.connections >= 2
 
 
+async def test_a_watch_whose_connection_is_dead_but_open_goes_on_over_another(
+    real: RealServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_limits, "KEEPALIVE_TIME_MS", 1_000)
+    monkeypatch.setattr(_limits, "KEEPALIVE_TIMEOUT_MS", 1_000)
+    queue = f"cut-{uuid.uuid4()}"
+    worker = Worker(real.address, queues=[queue])
+    go_on = asyncio.Event()
+
+    @worker.command
+    async def talk(job: Job) -> str:
+        await job.log("before")
+        await go_on.wait()
+        await job.log("after")
+        return "said"
+
+    async with running(worker), Client(real.address) as direct, Proxy(real.address) as proxy, Client(proxy.address) as client:
+        job = await direct.enqueue(talk, options=JobOptions(queue=queue))
+        lines: list[str] = []
+        last = None
+        async for last in client.watch(job):
+            if last.kind == "logs":
+                lines += [line.message for line in last.lines]
+                if not go_on.is_set():
+                    proxy.freeze()
+                    go_on.set()
+        assert lines == ["before", "after"]
+        assert last is not None
+        assert last.kind == "snapshot"
+        assert last.job.result == "said"
+        assert proxy.connections >= 2
+
+
 async def test_a_strict_job_stops_itself_before_another_worker_process_starts_it(real: RealServer) -> None:
     queue = f"cut-{uuid.uuid4()}"
     spans: list[tuple[str, float]] = []

@@ -498,7 +498,7 @@ import asyncio, sys
 from datetime import timedelta
 from haulier import Job, Worker
 
-worker = Worker(sys.argv[1], queues=[sys.argv[2]], lease_time=timedelta(seconds=5), drain_timeout=timedelta(seconds=0.2))
+worker = Worker(sys.argv[1], queues=[sys.argv[2]], lease_time=timedelta(seconds=5), drain_timeout=timedelta(seconds=DRAIN))
 
 @worker.command
 async def hold(job: Job) -> str:
@@ -512,9 +512,9 @@ worker.run_forever()
 """
 
 
-def worker_process(server: RealServer, queue: str, folder: Path) -> subprocess.Popen[bytes]:
+def worker_process(server: RealServer, queue: str, folder: Path, *, drain_seconds: float = 0.2) -> subprocess.Popen[bytes]:
     script = folder / "worker.py"
-    script.write_text(WORKER)
+    script.write_text(WORKER.replace("DRAIN", str(drain_seconds)))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HAULIER_")}
     return subprocess.Popen([sys.executable, str(script), server.address, queue], env=environment)
 
@@ -538,6 +538,23 @@ async def test_sigterm_gives_the_job_back_without_spending_the_attempt(
         assert summary.state is JobState.QUEUED
         attempts = [attempt async for attempt in client.list_attempts(job.id)]
         assert [(attempt.attempt, attempt.outcome) for attempt in attempts] == [(1, "released")]
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_second_signal_stops_handlers_at_once(client: Client, real: RealServer, queue: str, tmp_path: Path) -> None:
+    process = worker_process(real, queue, tmp_path, drain_seconds=60)
+    try:
+        job = await client.enqueue("hold", options=JobOptions(queue=queue))
+        await asyncio.wait_for(held(client, job), 10)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, 1)
+        assert (await client.get(job)).state is JobState.RUNNING, "the first signal lets it go on"
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 8) == 0
+        assert (await client.get(job)).state is JobState.QUEUED
     finally:
         process.kill()
         process.wait()
