@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from running import running
 from test_worker_protocol import until
 
 from haulier import (
+    Client,
     CompletedJob,
     Dependency,
     InvalidArgumentError,
@@ -25,6 +28,7 @@ from haulier import (
     JobResult,
     JobState,
     JobSummary,
+    LockLostError,
     LogLevel,
     NonRetryable,
     OverlapPolicy,
@@ -169,11 +173,11 @@ async def test_a_singleton_runs_in_one_process_and_another_takes_over(fake: Fake
         await until(lambda: "c" in ran)
 
 
-async def test_a_singleton_stops_when_its_lock_is_lost(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_singleton_stops_when_its_lock_is_lost(fake: FakeServer) -> None:
     worker = Worker(fake.address)
     states: list[str] = []
 
-    @worker.background(singleton=True, name="alone")
+    @worker.background(singleton=True, name="alone", lease_time=timedelta(seconds=0.3))
     async def loop(context: RunContext) -> None:
         states.append("in")
         try:
@@ -181,11 +185,75 @@ async def test_a_singleton_stops_when_its_lock_is_lost(fake: FakeServer, monkeyp
         finally:
             states.append("out")
 
-    monkeypatch.setattr(_limits, "LOCK_LEASE", timedelta(seconds=0.3))
     async with running(worker):
         await until(lambda: states)
         fake.locks["alone"] = "another"
         await until(lambda: "out" in states)
+
+
+async def test_a_singleton_that_does_not_stop_keeps_its_lock_until_the_lease_is_over(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_limits, "DRAIN_STOP_GRACE", 0.1)
+    worker = Worker(fake.address)
+    began, release = threading.Event(), threading.Event()
+    obeyed: list[int | None] = []
+
+    @worker.periodic(TICK, run_at_start=True, singleton="deaf")
+    def deaf() -> None:
+        began.set()
+        release.wait(10)
+
+    @worker.periodic(TICK, run_at_start=True, singleton="obeys")
+    def obeys(context: RunContext) -> None:
+        obeyed.append(context.fencing_token)
+        while not context.stopped:
+            time.sleep(0.01)
+        context.raise_if_stopped()
+
+    async with running(worker) as task:
+        await until(lambda: began.is_set() and obeyed)
+        worker.drain()
+        await asyncio.wait_for(task, 5)
+    assert list(fake.locks) == ["deaf"], "its thread goes on, so nobody else may begin"
+    assert obeyed == [7]
+    release.set()
+
+
+async def test_a_singleton_runs_at_start_each_time_it_takes_over(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    runs: list[int] = []
+
+    @worker.periodic(timedelta(hours=1), run_at_start=True, singleton="first", lease_time=timedelta(seconds=0.3))
+    async def work(context: RunContext) -> None:
+        runs.append(context.run)
+
+    async with running(worker):
+        await until(lambda: runs == [1])
+        fake.locks["first"] = "another"
+        await asyncio.sleep(0.3)
+        del fake.locks["first"]
+        await until(lambda: runs == [1, 2])
+
+
+async def test_work_under_a_lock_ends_when_the_lock_is_lost(fake: FakeServer) -> None:
+    ended: list[str] = []
+
+    async def work(seconds: float) -> str:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            ended.append("ended")
+        return "done"
+
+    async with Client(fake.address) as client, client.lock("one", lease_time=timedelta(seconds=0.3)) as lock:
+        assert timedelta(0) < lock.time_left <= timedelta(seconds=0.3)
+        assert await lock.while_held(work(0.01)) == "done"
+        fake.locks["one"] = "another"
+        with pytest.raises(LockLostError, match="was lost while work went on"):
+            await lock.while_held(work(20))
+        assert ended == ["ended", "ended"]
+        assert lock.time_left == timedelta(0)
 
 
 async def test_records_of_any_logger_reach_the_job(fake: FakeServer) -> None:

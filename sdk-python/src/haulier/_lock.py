@@ -8,8 +8,10 @@ import logging
 import random
 import time
 import uuid
+from collections.abc import Awaitable
 from datetime import timedelta
 from types import TracebackType
+from typing import TypeVar
 
 from . import _limits as limits
 from ._convert import duration
@@ -19,6 +21,8 @@ from ._transport import Connection
 from .v1 import lock_service_pb2 as pb
 
 __all__ = ["Lock"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("haulier")
 
@@ -58,6 +62,30 @@ class Lock:
     def held(self) -> bool:
         """Whether it is surely held."""
         return self._token != 0 and not self.lost.is_set() and time.monotonic() < self._held_until
+
+    @property
+    def time_left(self) -> timedelta:
+        """How long it is surely held without another renewal; zero when it is not."""
+        return timedelta(seconds=max(0.0, self._held_until - time.monotonic())) if self.held else timedelta(0)
+
+    async def while_held(self, work: Awaitable[T]) -> T:
+        """Does something for as long as the lock is held: when it is lost first, the work is cancelled.
+
+        Raises:
+            LockLostError: It was lost before the work was done.
+        """
+        task = asyncio.ensure_future(work)
+        lost = asyncio.ensure_future(self.lost.wait())
+        try:
+            await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise LockLostError(f"{self.name!r} was lost while work went on", operation="lock", reason="LOCK_LOST")
+        finally:
+            task.cancel()
+            lost.cancel()
 
     def check(self) -> None:
         """Does nothing while the lock is surely held.
@@ -127,6 +155,15 @@ class Lock:
             _log.warning("lock %r could not be released, it ends with its lease: %s", self.name, error)
             return False
         return answer.released
+
+    async def detach(self) -> None:
+        """Lets go of it without releasing it: it stays held until its lease time is over."""
+        renewal, self._renewal = self._renewal, None
+        self._token = 0
+        if renewal is not None:
+            renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewal
 
     async def __aenter__(self) -> Lock:
         await self.acquire()

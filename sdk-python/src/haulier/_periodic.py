@@ -14,8 +14,9 @@ from typing import Any
 
 from . import _limits as limits
 from ._client import Client
-from ._errors import HaulierError, InvalidArgumentError
+from ._errors import Cancelled, HaulierError, InvalidArgumentError
 from ._lock import Lock
+from ._threads import ThreadRun
 
 __all__ = ["Background", "LocalWorker", "Periodic", "RunContext"]
 
@@ -32,14 +33,43 @@ class RunContext:
     """A client for this event loop."""
     stop: asyncio.Event
     """Set when the run is to end."""
+    run: int = 1
+    """Number of the run in this process, from 1."""
     lock: Lock | None = None
-    """The lock of a singleton, with its fencing token."""
+    """The lock of a singleton."""
+
+    @property
+    def fencing_token(self) -> int | None:
+        """Larger than that of every process that did the work before, to fence your own stores. None: no singleton."""
+        return self.lock.fencing_token if self.lock else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is to end. From any thread: sync functions look at it, or call `raise_if_stopped`."""
+        return self.stop.is_set()
+
+    def raise_if_stopped(self) -> None:
+        """Does nothing until the run is to end.
+
+        Raises:
+            Cancelled: It is to end; let it pass.
+        """
+        if self.stopped:
+            raise Cancelled(f"the worker {self.name!r} is to stop")
 
 
 class LocalWorker:
     """A periodic or background worker of this process."""
 
-    def __init__(self, function: Callable[..., Any], *, name: str | None, singleton: bool | str, enabled: bool) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None,
+        singleton: bool | str,
+        lease_time: timedelta,
+        enabled: bool,
+    ) -> None:
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
         self.last_error: BaseException | None = None
         """What the last run raised, if it did."""
@@ -48,6 +78,8 @@ class LocalWorker:
         self._function = function
         self._takes_context = bool(inspect.signature(function).parameters)
         self._lock_name = singleton if isinstance(singleton, str) else (self.name if singleton else None)
+        self._lease_time = lease_time
+        self._thread: ThreadRun | None = None
         self._enabled = asyncio.Event()
         if enabled:
             self._enabled.set()
@@ -106,7 +138,7 @@ class LocalWorker:
                 delay = min(delay * 2, limits.BACKGROUND_DELAY_MAX)
 
     async def _work_alone(self, client: Client, lock_name: str) -> None:
-        lock = client.lock(lock_name, owner=self.name, lease_time=limits.LOCK_LEASE)
+        lock = client.lock(lock_name, owner=self.name, lease_time=self._lease_time)
         while not self._stopping and not await lock.acquire(timedelta(seconds=10)):
             pass
         if self._stopping and not lock.held:
@@ -125,22 +157,31 @@ class LocalWorker:
             work.cancel()
             lost.cancel()
             await asyncio.gather(work, lost, return_exceptions=True)
-            await lock.release()
+            if self._thread is not None and self._thread.alive:
+                _log.warning(
+                    "worker %r did not stop; its lock is left to its lease time, so that no other begins before", self.name
+                )
+                await lock.detach()
+            else:
+                await lock.release()
 
     async def _work(self, client: Client, lock: Lock | None) -> None:
         raise NotImplementedError
 
     async def _run_once(self, client: Client, lock: Lock | None) -> bool:
         """Runs the function once. Whether it ended well."""
-        context = RunContext(name=self.name, client=client, stop=self._stop, lock=lock)
+        context = RunContext(name=self.name, client=client, stop=self._stop, run=self.run_count + 1, lock=lock)
         arguments = (context,) if self._takes_context else ()
         try:
             if asyncio.iscoroutinefunction(self._function):
                 await self._function(*arguments)
             else:
-                await asyncio.to_thread(self._function, *arguments)
+                self._thread = ThreadRun(self._function, *arguments)
+                await self._thread.result()
         except asyncio.CancelledError:
             raise
+        except Cancelled:
+            return True  # it obeyed its stop signal
         except Exception as error:
             self.last_error = error
             _log.exception("worker %r failed", self.name)
@@ -167,19 +208,21 @@ class Periodic(LocalWorker):
         name: str | None = None,
         run_at_start: bool = False,
         singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
         enabled: bool = True,
     ) -> None:
-        super().__init__(function, name=name, singleton=singleton, enabled=enabled)
+        super().__init__(function, name=name, singleton=singleton, lease_time=lease_time, enabled=enabled)
         if period <= timedelta(0):
             raise InvalidArgumentError(f"the period cannot be {period}, it must be positive", operation="periodic")
         self._period = period.total_seconds()
-        self._due_now = run_at_start
+        self._run_at_start = run_at_start
 
     async def _work(self, client: Client, lock: Lock | None) -> None:
+        due_now = self._run_at_start
         while not self._stop.is_set():
-            if not self._due_now:
+            if not due_now:
                 await self._pause(self._period)
-            self._due_now = False
+            due_now = False
             if self._stop.is_set() or not self.enabled:
                 return
             await self._run_once(client, lock)
@@ -194,9 +237,10 @@ class Background(LocalWorker):
         *,
         name: str | None = None,
         singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
         enabled: bool = True,
     ) -> None:
-        super().__init__(function, name=name, singleton=singleton, enabled=enabled)
+        super().__init__(function, name=name, singleton=singleton, lease_time=lease_time, enabled=enabled)
 
     async def _work(self, client: Client, lock: Lock | None) -> None:
         delay = limits.BACKGROUND_DELAY_FIRST

@@ -133,6 +133,11 @@ class SyncLock:
         """Whether it is surely held."""
         return self._lock.held
 
+    @property
+    def time_left(self) -> timedelta:
+        """How long it is surely held without another renewal; zero when it is not."""
+        return self._lock.time_left
+
     def check(self) -> None:
         """Does nothing while the lock is surely held.
 

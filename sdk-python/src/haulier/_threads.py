@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
 from collections.abc import Callable
+from typing import Any
 
 Work = Callable[[], None]
+
+
+class ThreadRun:
+    """A function that runs in a daemon thread; it cannot be stopped, only no longer be waited for."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Any] = self._loop.create_future()
+        self.alive = True
+        """Whether it still runs."""
+        run = contextvars.copy_context().run
+        threading.Thread(target=lambda: run(self._serve), name="haulier-local", daemon=True).start()
+
+    async def result(self) -> Any:
+        """Waits for its end; its result or its error."""
+        return await self._ended
+
+    def _serve(self) -> None:
+        result, raised = None, None
+        try:
+            result = self._function(*self._arguments)
+        except BaseException as error:
+            raised = error
+        self.alive = False
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._tell, result, raised)
+
+    def _tell(self, result: Any, raised: BaseException | None) -> None:
+        if self._ended.done():
+            return
+        if raised is None:
+            self._ended.set_result(result)
+        elif isinstance(raised, Exception):
+            self._ended.set_exception(raised)
+        else:  # SystemExit and the like are the thread's own matter
+            self._ended.set_exception(RuntimeError(f"{type(raised).__name__}: {raised}"))
 
 
 class Threads:

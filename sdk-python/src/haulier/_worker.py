@@ -156,6 +156,7 @@ class Worker:
         name: str | None = None,
         run_at_start: bool = False,
         singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
         enabled: bool = True,
     ) -> Callable[[F], F]:
         """Runs a function of this process again and again; the period counts from the end of a run.
@@ -163,13 +164,22 @@ class Worker:
         Args:
             period: Time between the end of a run and the next, and before the first one.
             name: Name. Default: the function's name.
-            run_at_start: Run for the first time at once.
+            run_at_start: Run at once when it starts; for a singleton, each time this process becomes the one that works.
             singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
+            lease_time: How long another process waits before it takes over from a singleton's process that died: 5 s to 10 min.
             enabled: Whether it runs; `LocalWorker.enabled` switches it later.
         """
 
         def declare(function: F) -> F:
-            self.add_periodic(function, period, name=name, run_at_start=run_at_start, singleton=singleton, enabled=enabled)
+            self.add_periodic(
+                function,
+                period,
+                name=name,
+                run_at_start=run_at_start,
+                singleton=singleton,
+                lease_time=lease_time,
+                enabled=enabled,
+            )
             return function
 
         return declare
@@ -182,24 +192,41 @@ class Worker:
         name: str | None = None,
         run_at_start: bool = False,
         singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
         enabled: bool = True,
     ) -> Periodic:
         """As `periodic`, also while the worker runs; gives the handle to switch it off or end it."""
-        made = Periodic(function, period=period, name=name, run_at_start=run_at_start, singleton=singleton, enabled=enabled)
+        made = Periodic(
+            function,
+            period=period,
+            name=name,
+            run_at_start=run_at_start,
+            singleton=singleton,
+            lease_time=lease_time,
+            enabled=enabled,
+        )
         self._add_local(made)
         return made
 
-    def background(self, *, name: str | None = None, singleton: bool | str = False, enabled: bool = True) -> Callable[[F], F]:
+    def background(
+        self,
+        *,
+        name: str | None = None,
+        singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
+        enabled: bool = True,
+    ) -> Callable[[F], F]:
         """Runs a function of this process that has a loop of its own; it is restarted with backoff when it throws.
 
         Args:
             name: Name. Default: the function's name.
             singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
+            lease_time: How long another process waits before it takes over from a singleton's process that died: 5 s to 10 min.
             enabled: Whether it runs; `LocalWorker.enabled` switches it later.
         """
 
         def declare(function: F) -> F:
-            self.add_background(function, name=name, singleton=singleton, enabled=enabled)
+            self.add_background(function, name=name, singleton=singleton, lease_time=lease_time, enabled=enabled)
             return function
 
         return declare
@@ -210,10 +237,11 @@ class Worker:
         *,
         name: str | None = None,
         singleton: bool | str = False,
+        lease_time: timedelta = limits.LOCK_LEASE,
         enabled: bool = True,
     ) -> Background:
         """As `background`, also while the worker runs; gives the handle to switch it off or end it."""
-        made = Background(function, name=name, singleton=singleton, enabled=enabled)
+        made = Background(function, name=name, singleton=singleton, lease_time=lease_time, enabled=enabled)
         self._add_local(made)
         return made
 
