@@ -136,7 +136,7 @@ class Job:
         self._stopped: threading.Event | None = None
         self._draining: Callable[[], bool] = bool
         self._in_doubt: Callable[[], bool] = bool
-        self._deadline = time.monotonic() + leased.timeout.ToTimedelta().total_seconds()
+        self._deadline = time.monotonic() + leased.timeout.seconds + leased.timeout.nanos / 1e9
         self._logger: JobLogger | None = None
 
     def __repr__(self) -> str:
@@ -402,9 +402,12 @@ class Job:
     @property
     def time_left(self) -> timedelta:
         """What is left of the timeout; zero when it is over."""
-        return timedelta(seconds=max(0.0, self._deadline - time.monotonic()))
+        return timedelta(seconds=self._seconds_left())
 
     # Inside
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
     def _signal(self, signal: StopSignal) -> None:
         with _event_lock:

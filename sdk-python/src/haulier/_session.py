@@ -368,26 +368,27 @@ class Session:
             attempts.append(attempt)
         self._busy += len(attempts)
         self._quiet.clear()
-        sent = self.reports.received(0, sequence)
-        starting = asyncio.ensure_future(self._start(attempts, sent))
-        _keep(starting)
+        start = functools.partial(self._start, attempts)
+        # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
+        late = asyncio.get_running_loop().call_later(limits.RECEIVED_WAIT, start)
 
-    async def _start(self, attempts: list[Attempt], sent: asyncio.Future[None]) -> None:
-        await asyncio.wait((sent,), timeout=limits.RECEIVED_WAIT)
+        def told(_: asyncio.Future[None]) -> None:
+            late.cancel()
+            start()
+
+        self.reports.received(0, sequence).add_done_callback(told)
+
+    def _start(self, attempts: list[Attempt]) -> None:
         assert self._loop is not None
-        for attempt in attempts:
+        starting, attempts[:] = attempts[:], []  # once only
+        for attempt in starting:
             if attempt.leased.HasField("timeout"):
-                timeout = attempt.leased.timeout.ToTimedelta().total_seconds()
-                signal = StopSignal(
-                    kind=StopKind.TIMEOUT,
-                    reason=f"the timeout of {timeout:g} s is over",
-                    grace=limits.TIMEOUT_GRACE,
-                )
-                left = attempt.job.time_left.total_seconds()
-                attempt.timers.append(self._loop.call_later(left, self._stop, attempt, signal))
+                left = attempt.job._seconds_left()  # noqa: SLF001
+                attempt.timers.append(self._loop.call_later(left, self._timed_out, attempt))
             if attempt.leased.strict and self.in_doubt:
                 self._stop(attempt, _IN_DOUBT)
-        self._runner.start(attempts)
+        if starting:
+            self._runner.start(starting)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
         for attempt, outcome in ends:
@@ -410,6 +411,11 @@ class Session:
         self._moved.set()
 
     # Stopping handlers
+
+    def _timed_out(self, attempt: Attempt) -> None:
+        timeout = attempt.leased.timeout.ToTimedelta().total_seconds()
+        reason = f"the timeout of {timeout:g} s is over"
+        self._stop(attempt, StopSignal(kind=StopKind.TIMEOUT, reason=reason, grace=limits.TIMEOUT_GRACE))
 
     def _stop(self, attempt: Attempt, signal: StopSignal) -> None:
         first = attempt.signal(signal)
@@ -537,14 +543,6 @@ def _bind_unserved(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 
 _unserved = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, is_async=False)
-
-_kept: set[asyncio.Future[Any]] = set()
-
-
-def _keep(task: asyncio.Future[Any]) -> None:
-    """Keeps a task from being collected while it runs."""
-    _kept.add(task)
-    task.add_done_callback(_kept.discard)
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:
