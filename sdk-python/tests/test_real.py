@@ -333,6 +333,7 @@ async def test_workers_are_listed_and_drained(client: Client, queue: str) -> Non
     async with running(worker) as task:
         found = [one async for one in client.list_workers(queue=queue)]
         assert [(one.name, one.slots, one.labels, one.commands[0].version) for one in found] == [(name, 7, {"zone": "a"}, "3")]
+        await client.wait(await client.enqueue(served, options=JobOptions(queue=queue)))  # its report stream is open by then
         assert len(await client.drain_worker(name, reason="update", grace=timedelta(seconds=5))) == 1
         await asyncio.wait_for(task, 5)
 
