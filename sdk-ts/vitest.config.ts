@@ -7,7 +7,7 @@ export default defineConfig({
   resolve: {
     // Examples import the package by its name; here that is its source. run-tests runs them against the packed one too.
     alias: [
-      { find: /^haulier\/(web|testing|thread)$/, replacement: source("$1.ts") },
+      { find: /^haulier\/(grpc-js|testing|thread|web)$/, replacement: source("$1.ts") },
       { find: /^haulier$/, replacement: source("index.ts") },
     ],
   },

@@ -24,7 +24,8 @@ import { type Command, checkName } from "./command.js";
 import { type Duration, durationMessage, durationMs, durationOfMs, msOfDuration } from "./duration.js";
 import {
   DeadlineExceededError,
-  HaulierError,
+  errorOfCode,
+  type HaulierError,
   InvalidArgumentError,
   invalidField,
   JobCancelledError,
@@ -503,15 +504,19 @@ export class Client {
     try {
       for await (const event of this.watch(target, { includeLogs: false, ...(signal && { signal }) })) {
         if (!showsOutcome(event)) continue;
-        const { summary, result, error } = event.job;
+        const { summary, result, error, payloadsHidden } = event.job;
         if (summary.state === "failed" || summary.state === "cancelled") throw failure(summary, error ?? summary.error);
+        if (payloadsHidden) {
+          const data = { code: "PERMISSION_DENIED", reason: "PAYLOADS_HIDDEN" } as const;
+          throw errorOfCode(`${operation}: its result is hidden, the API key lacks the scope \`read payloads\``, data);
+        }
         const schema = typeof target === "object" && "command" in target ? target.command?.result : undefined;
         return (await checkedResult(result, schema)) as Result;
       }
     } finally {
       deadline?.clear();
     }
-    throw new HaulierError(`${operation}: the stream ended without an outcome`, {
+    throw errorOfCode(`${operation}: the stream ended without an outcome`, {
       code: "INTERNAL",
       reason: "UNEXPECTED_ANSWER",
     });
@@ -1166,7 +1171,7 @@ async function checkedResult(
     return await validate(schema, result, "the result");
   } catch (cause) {
     if (!(cause instanceof SchemaError)) throw cause;
-    throw new HaulierError(cause.message, { code: "INVALID_ARGUMENT", reason: "UNREADABLE_PAYLOAD", cause });
+    throw errorOfCode(cause.message, { code: "INVALID_ARGUMENT", reason: "UNREADABLE_PAYLOAD", cause });
   }
 }
 
@@ -1232,7 +1237,7 @@ function present<Message, Read>(
   read: (message: Message) => Read,
 ): Read {
   if (message !== undefined) return read(message);
-  throw new HaulierError(`${operation}: the answer lacks what was asked for`, {
+  throw errorOfCode(`${operation}: the answer lacks what was asked for`, {
     code: "INTERNAL",
     reason: "UNEXPECTED_ANSWER",
   });

@@ -37,6 +37,8 @@ export type ErrorReason =
   | "SERVER_UNREACHABLE"
   /** A request, result, checkpoint or argument is not JSON. */
   | "UNSERIALIZABLE"
+  /** The job has a result that the caller's key may not read. */
+  | "PAYLOADS_HIDDEN"
   /** A stored payload is not what its reader expects. */
   | "UNREADABLE_PAYLOAD"
   /** A message was larger than the limit. */
@@ -274,6 +276,11 @@ export class Cancelled extends Error {
   }
 }
 
+/** The error of the class that its code has. */
+export function errorOfCode(message: string, data: ErrorData): HaulierError {
+  return new CLASSES[data.code](message, data);
+}
+
 /** An INVALID_ARGUMENT error found before anything was sent. */
 export function invalidField(field: string, description: string): InvalidArgumentError {
   const data = { code: "INVALID_ARGUMENT", reason: "INVALID_FIELD", fields: [{ field, description }] } as const;
@@ -302,7 +309,7 @@ export function toHaulierError(error: unknown, operation: string, signal?: Abort
     cause: error,
   };
   const why = connect.rawMessage || causeMessage(connect.cause) || code;
-  return new CLASSES[code](`${operation}: ${why}`, data);
+  return errorOfCode(`${operation}: ${why}`, data);
 }
 
 /**
@@ -316,7 +323,7 @@ function isBroken(code: ErrorCode, error: ConnectError): boolean {
   const nodeCode = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "";
   return (
     /^(E[A-Z]|ERR_HTTP2|ERR_STREAM|UND_ERR)/.test(nodeCode) ||
-    /missing trailer|stream closed|premature|missing end|http\/2|socket|goaway|network|fetch|load failed|terminated|protocol error/i.test(
+    /missing trailer|stream closed|premature|missing end|http\/2|rst_stream|without grpc status|socket|goaway|network|fetch|load failed|terminated|protocol error/i.test(
       error.rawMessage,
     )
   );

@@ -1,6 +1,6 @@
 import type { Client, EnqueueArguments, EnqueueCallOptions, EnqueuedJob, EnqueueItem } from "./client.js";
 import type { Command } from "./command.js";
-import { Cancelled, HaulierError, invalidField } from "./errors.js";
+import { Cancelled, errorOfCode, invalidField } from "./errors.js";
 import type { EnqueueItem as EnqueueItemMessage } from "./gen/haulier/v1/enqueue_pb.js";
 import type { LeasedJob } from "./gen/haulier/v1/lease_pb.js";
 import { ENQUEUE_WITH_OUTCOME_MAX, STATUS_BYTES_MAX } from "./limits.js";
@@ -32,8 +32,6 @@ export class Job {
   readonly crashes: number;
   /** Larger than that of every earlier attempt of the job: to fence your own stores. */
   readonly fencingToken: number;
-  /** Options with their defaults filled in: queue, priority, tag, args and the rest. */
-  readonly options: JobOptions;
   /** Request as it is stored, before any schema. */
   readonly request: Payload;
   /** Free arguments beside the request. */
@@ -56,14 +54,15 @@ export class Job {
   readonly strict: boolean;
   /** Whether it is a transient run, never stored. */
   readonly transient: boolean;
-  /** Stores lines with the job and streams them to its watchers. */
-  readonly log: JobLog;
-  /** Aborted when the handler is to stop; its reason is a {@link Cancelled} that says why. */
-  readonly signal: AbortSignal;
 
+  readonly #leased: LeasedJob;
   readonly #sink: JobSink;
-  readonly #controller = new AbortController();
-  readonly #items: Promise<EnqueueItemMessage>[] = [];
+  // Made when they are first asked for: most handlers need few of them, and there are thousands of jobs a second.
+  #options: JobOptions | undefined;
+  #log: JobLog | undefined;
+  #controller: AbortController | undefined;
+  #items: Promise<EnqueueItemMessage>[] | undefined;
+  #stopped: Cancelled | undefined;
   #inDoubt = false;
 
   /** @internal */
@@ -75,9 +74,8 @@ export class Job {
     this.attempt = leased.attempt;
     this.crashes = leased.crashes;
     this.fencingToken = Number(leased.fencingToken);
-    this.options = optionsOf(leased.options);
     this.request = payloadOf(leased.request);
-    this.args = this.options.args ?? {};
+    this.args = leased.options?.args ?? {};
     this.userId = leased.userId || undefined;
     this.userClaims = leased.userClaims;
     this.parents = leased.parents.map(parentOf);
@@ -87,14 +85,57 @@ export class Job {
     this.enqueueTime = dateOf(leased.enqueueTime);
     this.strict = leased.strict;
     this.transient = leased.transient;
-    this.signal = this.#controller.signal;
+    this.#leased = leased;
     this.#sink = sink;
-    this.log = jobLog((record) => sink.log(record));
+  }
+
+  /** Options with their defaults filled in: queue, priority, tag, args and the rest. */
+  get options(): JobOptions {
+    this.#options ??= optionsOf(this.#leased.options);
+    return this.#options;
+  }
+
+  /** Stores lines with the job and streams them to its watchers. */
+  get log(): JobLog {
+    this.#log ??= jobLog((record) => this.#sink.log(record));
+    return this.#log;
+  }
+
+  /** Aborted when the handler is to stop; its reason is a {@link Cancelled} that says why. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#stopped !== undefined) this.#controller.abort(this.#stopped);
+    }
+    return this.#controller.signal;
+  }
+
+  /** A client over the connection of the worker. */
+  get client(): Client {
+    if (this.#sink.client !== undefined) return this.#sink.client;
+    throw errorOfCode("this fake job has no client: give it one", {
+      code: "FAILED_PRECONDITION",
+      reason: "WRONG_STATE",
+    });
   }
 
   /** The first of `parents`. */
   get parent(): ParentResult | undefined {
     return this.parents[0];
+  }
+
+  /**
+   * Result of a parent, read from the server where it was too large to be sent along.
+   *
+   * @throws NotFoundError when the job has no such parent.
+   */
+  async parentResult(id: string | undefined = this.parent?.id): Promise<unknown> {
+    const parent = this.parents.find((parent) => parent.id === id);
+    if (parent === undefined) {
+      const data = { code: "NOT_FOUND", reason: "PARENT_NOT_FOUND" } as const;
+      throw errorOfCode(id === undefined ? "the job has no parent" : `the job has no parent ${id}`, data);
+    }
+    return parent.byReference ? (await this.client.get(parent)).result : parent.result;
   }
 
   /** Whether the lease could not be renewed lately: another worker process may have been given the job. */
@@ -104,7 +145,7 @@ export class Job {
 
   /** Why the handler is to stop; undefined: it is not. */
   get stopped(): Cancelled | undefined {
-    return this.signal.aborted ? (this.signal.reason as Cancelled) : undefined;
+    return this.#stopped;
   }
 
   /** Reports how much is done, 0 to 1, and optionally a status line. Only the latest is kept; nothing is awaited. */
@@ -144,7 +185,7 @@ export class Job {
     options: JobOptions = {},
     call: EnqueueCallOptions = {},
   ): Promise<EnqueuedJob> {
-    return this.#client.enqueue(command as Command, request, this.#inherit(options), call);
+    return this.client.enqueue(command as Command, request, this.#inherit(options), call);
   }
 
   /**
@@ -163,39 +204,30 @@ export class Job {
 
   /** As {@link enqueueOnComplete}, for any item of a batch: with local keys and API calls. */
   addToOutcome(item: EnqueueItem): void {
+    this.#items ??= [];
     const index = this.#items.length;
     if (index >= ENQUEUE_WITH_OUTCOME_MAX) {
       throw invalidField("item", `at most ${ENQUEUE_WITH_OUTCOME_MAX} jobs can be enqueued with an outcome`);
     }
-    const message = this.#client.itemMessage(
-      { ...item, options: this.#inherit(item.options ?? {}) },
-      `items[${index}]`,
-    );
+    const message = this.client.itemMessage({ ...item, options: this.#inherit(item.options ?? {}) }, `items[${index}]`);
     message.catch(() => {}); // told when the outcome is made
     this.#items.push(message);
   }
 
-  /** Jobs to store with the outcome. @internal */
-  takeItems(): Promise<EnqueueItemMessage[]> {
-    return Promise.all(this.#items);
+  /** Jobs to store with the outcome; undefined: none. @internal */
+  takeItems(): Promise<EnqueueItemMessage[]> | undefined {
+    return this.#items && Promise.all(this.#items);
   }
 
   /** Tells the handler to stop. The first reason stands. @internal */
   stop(reason: Cancelled): void {
-    this.#controller.abort(reason);
+    this.#stopped ??= reason;
+    this.#controller?.abort(this.#stopped);
   }
 
   /** @internal */
   markInDoubt(inDoubt: boolean): void {
     this.#inDoubt = inDoubt;
-  }
-
-  get #client(): Client {
-    if (this.#sink.client !== undefined) return this.#sink.client;
-    throw new HaulierError("this fake job has no client: give it one to enqueue with", {
-      code: "FAILED_PRECONDITION",
-      reason: "WRONG_STATE",
-    });
   }
 
   #inherit(options: JobOptions): JobOptions {
@@ -213,9 +245,8 @@ export class Job {
 }
 
 /** The cancellation error of a stop signal that has come. */
-export function isCancellation(error: unknown, signal: AbortSignal): boolean {
+export function isCancellation(error: unknown, stopped: Cancelled | undefined): boolean {
   if (error instanceof Cancelled) return true;
-  if (!signal.aborted) return false;
   // `fetch` rejects with the reason itself, Node's own functions with an AbortError.
-  return error === signal.reason || (error instanceof Error && error.name === "AbortError");
+  return stopped !== undefined && error instanceof Error && error.name === "AbortError";
 }

@@ -6,6 +6,10 @@ export const ADDRESS_DEFAULT = "127.0.0.1:4285";
 export const MESSAGE_READ_BYTES_MAX = 16 * 1024 * 1024;
 /** Largest message that is written by a client call. */
 export const MESSAGE_WRITE_BYTES_MAX = 16 * 1024 * 1024;
+/** A connection that is used is asked for a sign of life this often, and is given up when none comes in time. */
+export const PING_INTERVAL_MS = 10_000;
+/** How long that sign may take. */
+export const PING_TIMEOUT_MS = 5_000;
 /** Longest time of one call, unless the call says otherwise. */
 export const CALL_TIMEOUT_MS = 30_000;
 /** How long a call is retried in all, unless the client says otherwise. */

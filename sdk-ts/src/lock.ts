@@ -1,6 +1,6 @@
 import type { CallOptions } from "./client.js";
 import type { Duration } from "./duration.js";
-import { HaulierError } from "./errors.js";
+import { errorOfCode, HaulierError } from "./errors.js";
 import type { Lock as LockMessage } from "./gen/haulier/v1/lock_pb.js";
 import { dateOf } from "./options.js";
 
@@ -111,7 +111,7 @@ export class Lock implements AsyncDisposable {
     if (this.#released || this.signal.aborted) return;
     clearTimeout(this.#timer);
     this.#lost.abort(
-      new HaulierError(`the lock ${JSON.stringify(this.name)} ${how}`, { code: "ABORTED", reason: "LOCK_LOST" }),
+      errorOfCode(`the lock ${JSON.stringify(this.name)} ${how}`, { code: "ABORTED", reason: "LOCK_LOST" }),
     );
   }
 }

@@ -4,7 +4,7 @@ import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Client } from "./client.js";
 import { invalidField } from "./errors.js";
-import { MESSAGE_READ_BYTES_MAX, MESSAGE_WRITE_BYTES_MAX } from "./limits.js";
+import { MESSAGE_READ_BYTES_MAX, MESSAGE_WRITE_BYTES_MAX, PING_INTERVAL_MS, PING_TIMEOUT_MS } from "./limits.js";
 import { authentication, baseUrl, type ConnectOptions } from "./transport.js";
 
 /** How to reach the server from Node. */
@@ -29,19 +29,26 @@ export function connect(options: NodeConnectOptions = {}): Client {
 export function createTransport(options: NodeConnectOptions = {}): Transport {
   if (options.transport !== undefined) return options.transport;
   return createGrpcTransport({
-    baseUrl: baseUrl(options.address ?? (process.env.HAULIER_ADDRESS || undefined)),
-    interceptors: authentication(options.apiKey ?? apiKeyOfEnvironment()),
+    baseUrl: nodeBaseUrl(options),
+    interceptors: authentication(apiKeyOf(options)),
     readMaxBytes: MESSAGE_READ_BYTES_MAX,
     writeMaxBytes: MESSAGE_WRITE_BYTES_MAX,
     // Compression costs more CPU than it saves on the short way to a job server.
     acceptCompression: [],
-    pingIntervalMs: 10_000,
-    pingTimeoutMs: 5_000,
+    pingIntervalMs: PING_INTERVAL_MS,
+    pingTimeoutMs: PING_TIMEOUT_MS,
     nodeOptions: options.tls,
   });
 }
 
-function apiKeyOfEnvironment(): string | undefined {
+/** The base URL of the options, else of the environment. */
+export function nodeBaseUrl({ address }: Pick<ConnectOptions, "address">): string {
+  return baseUrl(address ?? (process.env.HAULIER_ADDRESS || undefined));
+}
+
+/** The API key of the options, else of the environment. */
+export function apiKeyOf({ apiKey }: Pick<ConnectOptions, "apiKey">): string | undefined {
+  if (apiKey !== undefined) return apiKey;
   const { HAULIER_API_KEY: key, HAULIER_API_KEY_FILE: file } = process.env;
   if (key || !file) return key || undefined;
   try {

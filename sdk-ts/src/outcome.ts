@@ -1,9 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import type { ServedCommand } from "./command.js";
 import { durationMs, durationOfMs } from "./duration.js";
-import { Cancelled, HaulierError, NonRetryable, RetryAfter } from "./errors.js";
+import { type Cancelled, HaulierError, NonRetryable, RetryAfter } from "./errors.js";
 import type { EnqueueItem as EnqueueItemMessage } from "./gen/haulier/v1/enqueue_pb.js";
-import { type OutcomeReport, OutcomeReportSchema } from "./gen/haulier/v1/report_pb.js";
+import {
+  type CompleteOutcome as CompleteMessage,
+  type OutcomeReport,
+  OutcomeReportSchema,
+} from "./gen/haulier/v1/report_pb.js";
 import { isCancellation, type Job } from "./job.js";
 import { ERROR_CODE_CHARS_MAX, ERROR_MESSAGE_BYTES_MAX, ERROR_STACK_BYTES_MAX, REASON_BYTES_MAX } from "./limits.js";
 import { cutText } from "./log.js";
@@ -13,11 +17,19 @@ import { SchemaError, type StandardSchemaV1, validate } from "./schema.js";
 
 /** How an attempt ended, as the worker process reports it. */
 export type Outcome =
-  | { readonly kind: "complete"; readonly result: Payload; readonly enqueue: readonly EnqueueItemMessage[] }
+  | CompleteOutcome
   | FailOutcome
   | { readonly kind: "release"; readonly reason: string }
   | { readonly kind: "cancelled"; readonly reason: string }
   | { /** The lease is lost: nothing is reported. */ readonly kind: "dropped" };
+
+/** An attempt that completed the job. */
+export interface CompleteOutcome {
+  readonly kind: "complete";
+  readonly result: Payload;
+  /** Jobs to store with it. */
+  readonly enqueue: readonly EnqueueItemMessage[];
+}
 
 /** A failed attempt. */
 export interface FailOutcome {
@@ -50,14 +62,15 @@ export async function runHandler(
     return { ...failOf(error, code), stack: "", retryable: false, reason: "unreadable_request" };
   }
   try {
-    const value = await served.handler(job, request);
-    return await completeOf(value, job);
+    const outcome = completeOf(await served.handler(job, request));
+    const items = outcome.kind === "complete" ? job.takeItems() : undefined;
+    return items === undefined ? outcome : { ...(outcome as CompleteOutcome), enqueue: await items };
   } catch (error) {
-    return outcomeOfError(error, job.signal);
+    return outcomeOfError(error, job.stopped);
   }
 }
 
-async function completeOf(value: unknown, job: Job): Promise<Outcome> {
+function completeOf(value: unknown): CompleteOutcome | FailOutcome {
   let result: Payload;
   try {
     result = Payload.of(value, "the result");
@@ -67,7 +80,7 @@ async function completeOf(value: unknown, job: Job): Promise<Outcome> {
   } catch (error) {
     return unstorable(error instanceof Error ? error.message : String(error));
   }
-  return { kind: "complete", result, enqueue: await job.takeItems() };
+  return { kind: "complete", result, enqueue: [] };
 }
 
 /** A result that cannot be stored: never retried. */
@@ -82,11 +95,8 @@ export function timedOut(message: string): FailOutcome {
 }
 
 /** What a handler's error means: after a stop signal its kind decides, else it is a failure. */
-export function outcomeOfError(error: unknown, signal: AbortSignal): Outcome {
-  if (isCancellation(error, signal)) {
-    const stop = signal.aborted && signal.reason instanceof Cancelled ? signal.reason : (error as Cancelled);
-    return outcomeOfStop(stop);
-  }
+export function outcomeOfError(error: unknown, stopped: Cancelled | undefined): Outcome {
+  if (isCancellation(error, stopped)) return outcomeOfStop(stopped ?? (error as Cancelled));
   const fail = failOf(error, codeOf(error));
   if (error instanceof NonRetryable) return { ...fail, retryable: false };
   if (error instanceof RetryAfter) {
@@ -134,8 +144,10 @@ function failOf(error: unknown, code: string): FailOutcome {
 }
 
 function messageOf(error: Error): string {
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return `${error.message || error.name}${cause}`;
+  const message = error.message || error.name;
+  const cause = error.cause instanceof Error ? error.cause.message : "";
+  const isTold = error instanceof HaulierError || cause === "" || message.includes(cause);
+  return isTold ? message : `${message}: ${cause}`;
 }
 
 /** The error's own code if it has one (as Node's errors do), else its type. */
@@ -147,11 +159,17 @@ function codeOf(error: unknown): string {
 
 /** The outcome as the contract has it; undefined when there is nothing to report. */
 export function outcomeReport(lease: string, logSequence: number, outcome: Outcome): OutcomeReport | undefined {
-  const base = { lease, logSequence: BigInt(logSequence) };
+  const base = { lease, logSequence: logSequence === 0 ? 0n : BigInt(logSequence) };
   switch (outcome.kind) {
     case "complete": {
-      const value = { result: payloadMessage(outcome.result), enqueue: [...outcome.enqueue] };
-      return create(OutcomeReportSchema, { ...base, outcome: { case: "complete", value } });
+      const { result, enqueue } = outcome;
+      // Written out, since this is made for every job: `create` takes several times as long.
+      const value: CompleteMessage = {
+        $typeName: "haulier.v1.CompleteOutcome",
+        result: payloadMessage(result),
+        enqueue: enqueue as EnqueueItemMessage[],
+      };
+      return { $typeName: "haulier.v1.OutcomeReport", ...base, outcome: { case: "complete", value } };
     }
     case "fail": {
       const value = {

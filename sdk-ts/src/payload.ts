@@ -1,6 +1,6 @@
-import { create, type DescMessage, type MessageShape, toJsonString } from "@bufbuild/protobuf";
-import { HaulierError } from "./errors.js";
-import { type Payload as PayloadMessage, PayloadSchema } from "./gen/haulier/v1/payload_pb.js";
+import { type DescMessage, type MessageShape, toJsonString } from "@bufbuild/protobuf";
+import { errorOfCode, type HaulierError } from "./errors.js";
+import type { Payload as PayloadMessage } from "./gen/haulier/v1/payload_pb.js";
 
 /** Any JSON value. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -70,7 +70,7 @@ export class Payload {
       return JSON.parse(this.json);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw new HaulierError(`the payload is not JSON: ${why}`, {
+      throw errorOfCode(`the payload is not JSON: ${why}`, {
         code: "INVALID_ARGUMENT",
         reason: "UNREADABLE_PAYLOAD",
         cause,
@@ -80,18 +80,18 @@ export class Payload {
 }
 
 function unserializable(message: string, cause?: unknown): HaulierError {
-  return new HaulierError(message, { code: "INVALID_ARGUMENT", reason: "UNSERIALIZABLE", cause });
+  return errorOfCode(message, { code: "INVALID_ARGUMENT", reason: "UNSERIALIZABLE", cause });
 }
 
 /** As the contract has it; undefined for nothing. */
 export function payloadMessage(payload: Payload): PayloadMessage | undefined {
   if (payload.json !== undefined) {
     const contentType = payload.contentType === "application/json" ? "" : payload.contentType;
-    return create(PayloadSchema, { kind: { case: "json", value: payload.json }, contentType });
+    return { $typeName: "haulier.v1.Payload", kind: { case: "json", value: payload.json }, contentType };
   }
   if (payload.data !== undefined) {
     const contentType = payload.contentType === "application/octet-stream" ? "" : payload.contentType;
-    return create(PayloadSchema, { kind: { case: "data", value: payload.data }, contentType });
+    return { $typeName: "haulier.v1.Payload", kind: { case: "data", value: payload.data }, contentType };
   }
   return undefined;
 }

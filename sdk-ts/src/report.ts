@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { HaulierError } from "./errors.js";
+import { errorOfCode, type HaulierError } from "./errors.js";
 import type { LeasedJob } from "./gen/haulier/v1/lease_pb.js";
 import {
   type CheckpointReport,
@@ -133,7 +133,7 @@ export class ReportQueue {
       const cost = toBinary(CheckpointReportSchema, report).length;
       if (cost > REPORT_BYTES_MAX) {
         const data = { code: "INVALID_ARGUMENT", reason: "MESSAGE_TOO_LARGE" } as const;
-        return reject(new HaulierError(`save checkpoint: it has ${cost} bytes, at most 3 MiB are allowed`, data));
+        return reject(errorOfCode(`save checkpoint: it has ${cost} bytes, at most 3 MiB are allowed`, data));
       }
       reports.checkpoints.push({ report, cost, sent: false, resolve, reject });
       this.#mark(reports);
@@ -295,7 +295,7 @@ export class ReportQueue {
     } else if (error.field.startsWith("checkpoints")) {
       const data = { code: "INVALID_ARGUMENT", reason: "INVALID_FIELD" } as const;
       for (const refused of reports.checkpoints.splice(0)) {
-        refused.reject(new HaulierError(`save checkpoint: ${why}`, data));
+        refused.reject(errorOfCode(`save checkpoint: ${why}`, data));
       }
     } else if (reports.outcome !== undefined) {
       reports.outcome = refusedOutcome(reports.outcome, ++reports.outcomeRefusals, why, error.field);
@@ -351,7 +351,7 @@ function outcomeBytes(report: OutcomeReport): number {
 }
 
 function leaseLost(what: string): HaulierError {
-  return new HaulierError(`${what}: the lease is no longer held`, { code: "ABORTED", reason: "LEASE_LOST" });
+  return errorOfCode(`${what}: the lease is no longer held`, { code: "ABORTED", reason: "LEASE_LOST" });
 }
 
 /** A message with nothing in it. */

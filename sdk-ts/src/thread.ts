@@ -5,9 +5,11 @@
  * @packageDocumentation
  */
 import { type ResourceLimits, Worker as Thread } from "node:worker_threads";
+import type { EnqueuedJob } from "./client.js";
 import type { Handler } from "./command.js";
 import { Cancelled, NonRetryable, RetryAfter } from "./errors.js";
 import type { Job } from "./job.js";
+import type { JobOptions } from "./options.js";
 
 /** What a handler in a thread is given: a copy of the job's facts, and its reports. */
 export type ThreadJob = Pick<
@@ -17,17 +19,28 @@ export type ThreadJob = Pick<
   | "command"
   | "run"
   | "attempt"
+  | "crashes"
   | "fencingToken"
+  | "options"
   | "args"
   | "userId"
   | "userClaims"
+  | "parents"
   | "checkpoint"
+  | "lastError"
+  | "recurringTask"
+  | "transient"
   | "signal"
   | "log"
   | "progress"
   | "status"
   | "saveCheckpoint"
->;
+> & {
+  /** As `enqueue` of a job, for a command by its name. */
+  enqueue(command: string, request?: unknown, options?: JobOptions): Promise<EnqueuedJob>;
+  /** As `enqueueOnComplete` of a job, for a command by its name. */
+  enqueueOnComplete(command: string, request?: unknown, options?: JobOptions): void;
+};
 
 /** A handler in a module that a thread loads: its default export, or the export that is named. */
 export type ThreadHandler<Request = unknown, Result = unknown> = (
@@ -100,7 +113,15 @@ type Message =
   | { readonly kind: "progress"; readonly fraction: number; readonly status: string | undefined }
   | { readonly kind: "status"; readonly text: string }
   | { readonly kind: "checkpoint"; readonly number: number; readonly value: unknown }
+  | (Enqueue & { readonly kind: "enqueue"; readonly number: number })
+  | (Enqueue & { readonly kind: "enqueueOnComplete" })
   | { readonly kind: "end"; readonly value?: unknown; readonly error?: ThreadError };
+
+interface Enqueue {
+  readonly command: string;
+  readonly request: unknown;
+  readonly options: JobOptions | undefined;
+}
 
 interface Ended {
   readonly result: { readonly value?: unknown; readonly error?: ThreadError | Error };
@@ -123,7 +144,16 @@ function runIn(thread: Thread, job: Job, request: unknown): Promise<Ended> {
       thread.postMessage({ kind: "stop", reason: { kind, message, graceMs } });
       timer = setTimeout(() => fail(job.signal.reason as Cancelled), graceMs > 0 ? graceMs * 0.8 : STOP_TIME_MS);
     };
-    const onMessage = (message: Message) => {
+    const answer = (number: number, work: Promise<unknown>) => {
+      work.then(
+        (value) => thread.postMessage({ kind: "answer", number, value }),
+        (error: unknown) => {
+          const { name, message, code, reason } = error as Error & { code?: unknown; reason?: unknown };
+          thread.postMessage({ kind: "answer", number, error: { name, message, code, reason } });
+        },
+      );
+    };
+    const act = (message: Message): void => {
       switch (message.kind) {
         case "log":
           return job.log[message.level](message.message, message.fields);
@@ -132,28 +162,43 @@ function runIn(thread: Thread, job: Job, request: unknown): Promise<Ended> {
         case "status":
           return job.status(message.text);
         case "checkpoint":
-          return void job.saveCheckpoint(message.value).then(
-            () => thread.postMessage({ kind: "saved", number: message.number }),
-            (error: unknown) => thread.postMessage({ kind: "saved", number: message.number, error: String(error) }),
-          );
+          return answer(message.number, job.saveCheckpoint(message.value));
+        case "enqueue":
+          return answer(message.number, job.enqueue(message.command, message.request, message.options));
+        case "enqueueOnComplete":
+          return job.enqueueOnComplete(message.command, message.request, message.options);
         case "end":
           return end({ result: message, isReusable: true });
+      }
+    };
+    const onMessage = (message: Message) => {
+      try {
+        act(message);
+      } catch (error) {
+        onError(error); // what the thread reported is refused: the handler has failed
       }
     };
     const onError = (error: unknown) => fail(error instanceof Error ? error : new Error(String(error)));
     const onExit = (code: number) => fail(new Error(`the handler's thread ended with ${code}`));
     thread.on("message", onMessage).on("error", onError).on("exit", onExit);
     thread.ref();
-    const { id, refId, command, run, attempt, fencingToken, args, userId, userClaims, checkpoint } = job;
-    const facts = { id, refId, command, run, attempt, fencingToken, args, userId, userClaims, checkpoint };
     try {
-      thread.postMessage({ kind: "run", facts, request });
+      thread.postMessage({ kind: "run", facts: factsOf(job), request });
     } catch (error) {
       return fail(error instanceof Error ? error : new Error(String(error)));
     }
     if (job.signal.aborted) onStop();
     else job.signal.addEventListener("abort", onStop, { once: true });
   });
+}
+
+function factsOf(job: Job) {
+  const { id, refId, command, run, attempt, crashes, fencingToken, options, args, userId, userClaims } = job;
+  const { parents, checkpoint, lastError, recurringTask, transient } = job;
+  return {
+    ...{ id, refId, command, run, attempt, crashes, fencingToken, options, args, userId, userClaims },
+    ...{ parents, checkpoint, lastError, recurringTask, transient },
+  };
 }
 
 /** The error as the handler threw it, as far as it can be copied. */
@@ -179,16 +224,22 @@ const loaded = import(workerData.module).then((module) => {
 loaded.catch(() => {});
 let controller;
 let number = 0;
-const saves = new Map();
+const calls = new Map();
+const call = (message) => new Promise((resolve, reject) => {
+  number += 1;
+  calls.set(number, { resolve, reject });
+  parentPort.postMessage({ ...message, number });
+});
 const at = (level) => (message, fields = {}) => parentPort.postMessage({ kind: "log", level, message, fields });
 parentPort.on("message", async (message) => {
   if (message.kind === "stop") {
     const { kind, graceMs } = message.reason;
     controller?.abort(Object.assign(new Error(message.reason.message), { name: "Cancelled", kind, graceMs }));
-  } else if (message.kind === "saved") {
-    const save = saves.get(message.number);
-    saves.delete(message.number);
-    if (message.error === undefined) save?.resolve(); else save?.reject(new Error(message.error));
+  } else if (message.kind === "answer") {
+    const waiting = calls.get(message.number);
+    calls.delete(message.number);
+    if (message.error === undefined) waiting?.resolve(message.value);
+    else waiting?.reject(Object.assign(new Error(message.error.message), message.error));
   } else {
     controller = new AbortController();
     const job = {
@@ -197,11 +248,10 @@ parentPort.on("message", async (message) => {
       log: { trace: at("trace"), debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
       progress: (fraction, status) => parentPort.postMessage({ kind: "progress", fraction, status }),
       status: (text) => parentPort.postMessage({ kind: "status", text }),
-      saveCheckpoint: (value) => new Promise((resolve, reject) => {
-        number += 1;
-        saves.set(number, { resolve, reject });
-        parentPort.postMessage({ kind: "checkpoint", number, value });
-      }),
+      saveCheckpoint: (value) => call({ kind: "checkpoint", value }),
+      enqueue: (command, request, options) => call({ kind: "enqueue", command, request, options }),
+      enqueueOnComplete: (command, request, options) =>
+        parentPort.postMessage({ kind: "enqueueOnComplete", command, request, options }),
     };
     try {
       const value = await (await loaded)(job, message.request);

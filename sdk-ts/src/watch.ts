@@ -1,4 +1,4 @@
-import { HaulierError, toHaulierError } from "./errors.js";
+import { errorOfCode, HaulierError, toHaulierError } from "./errors.js";
 import type { WatchJobResponse, WatchJobsResponse } from "./gen/haulier/v1/job_service_pb.js";
 import { RECONNECT_DELAY_MS } from "./limits.js";
 import { dateOf } from "./options.js";
@@ -104,8 +104,7 @@ export async function* resume<Response, Event>(
         broken = typed;
       }
     }
-    const error =
-      broken ?? new HaulierError(`${operation}: ended`, { code: "UNAVAILABLE", reason: "SERVER_UNREACHABLE" });
+    const error = broken ?? errorOfCode(`${operation}: ended`, { code: "UNAVAILABLE", reason: "SERVER_UNREACHABLE" });
     await sleep(retryDelayMs(error, repeat++, RECONNECT_DELAY_MS), signal);
   }
 }

@@ -55,10 +55,13 @@ export interface WorkerOptions extends NodeConnectOptions {
 interface Running {
   readonly held: Held;
   readonly job: Job;
-  readonly timers: NodeJS.Timeout[];
+  timer: NodeJS.Timeout | undefined;
   /** The outcome is decided: what the handler still does is ignored. */
   ended: boolean;
 }
+
+/** Longer timers fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** Ways to end that leave nothing to try again. */
 const PERMANENT = new Set([
@@ -100,12 +103,18 @@ export class Worker {
   readonly #changes = new Set<() => void>();
   readonly #stopping = new AbortController();
   readonly #aborted = new AbortController();
+  /** Resolves at the first registration. */
+  readonly #registered: Promise<void>;
+  #tellRegistered: () => void = () => {};
   #session: Session | undefined;
   #run: Promise<void> | undefined;
   #drainMs: number;
 
   constructor(options: WorkerOptions = {}) {
     this.#options = options;
+    this.#registered = new Promise((resolve) => {
+      this.#tellRegistered = resolve;
+    });
     this.#logger = options.logger ?? stderrLogger;
     this.#slots = options.slots ?? 10;
     if (!Number.isInteger(this.#slots) || this.#slots < 1 || this.#slots > 10_000) {
@@ -149,6 +158,11 @@ export class Worker {
   run(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#run ??= this.#runUntilStopped(options.signal);
     return this.#run;
+  }
+
+  /** Resolves when the worker is registered, and so takes jobs; rejects when `run` does. */
+  registered(): Promise<void> {
+    return this.#run === undefined ? this.#registered : Promise.race([this.#registered, this.#run]);
   }
 
   /** Drains and ends: jobs may still take `grace`. Resolves when `run` has ended. */
@@ -234,6 +248,7 @@ export class Worker {
           signal,
           timeoutMs: 10_000,
         });
+        this.#tellRegistered();
         const served = [...this.#commands.keys()].join(", ");
         this.#logger.info(`worker registered, session ${registration.sessionId.slice(0, 8)}, serves ${served}`);
         return new Session(this.#rpc, registration, sentAt, this.#host());
@@ -302,9 +317,9 @@ export class Worker {
         client: this.client,
       });
     } catch (error) {
-      return queue.end(reports, outcomeOfError(error, new AbortController().signal));
+      return queue.end(reports, outcomeOfError(error, undefined));
     }
-    const running: Running = { held, job, timers: [], ended: false };
+    const running: Running = { held, job, timer: undefined, ended: false };
     this.#running.set(held, running);
     const early = this.#earlyStops.get(held);
     if (early !== undefined) {
@@ -317,19 +332,18 @@ export class Worker {
 
   /** Stops the handler when its time is over, and gives up on it after the grace. */
   #limit(running: Running, timeoutMs: number): void {
-    const { held, timers } = running;
-    const leftMs = Math.max(0, timeoutMs - (performance.now() - held.receivedAt));
-    const stop = new Cancelled(`it ran over its timeout of ${Math.round(timeoutMs)} ms`, "timeout", TIMEOUT_GRACE_MS);
-    timers.push(
-      setTimeout(() => this.#stopJob(held, stop), Math.min(leftMs, 2 ** 31 - 1)),
-      setTimeout(
-        () => {
-          this.#logger.warn(`${name(running)} did not stop after its timeout; its slot is given to others`);
-          this.#end(running, timedOut(`${stop.message} and did not stop`));
-        },
-        Math.min(leftMs + TIMEOUT_GRACE_MS, 2 ** 31 - 1),
-      ),
-    );
+    const { held } = running;
+    const after = (ms: number, act: () => void) => {
+      running.timer = setTimeout(act, Math.min(ms, TIMER_MS_MAX));
+    };
+    after(Math.max(0, timeoutMs - (performance.now() - held.receivedAt)), () => {
+      const why = `it ran over its timeout of ${Math.round(timeoutMs)} ms`;
+      after(TIMEOUT_GRACE_MS, () => {
+        this.#logger.warn(`${name(running)} did not stop after its timeout; its slot is given to others`);
+        this.#end(running, timedOut(`${why} and did not stop`));
+      });
+      this.#stopJob(held, new Cancelled(why, "timeout", TIMEOUT_GRACE_MS));
+    });
   }
 
   #stopJob(held: Held, reason: Cancelled): void {
@@ -339,12 +353,11 @@ export class Worker {
       return;
     }
     if (reason.kind === "lease_lost") {
-      running.timers.push(
-        setTimeout(() => {
-          this.#logger.warn(`${name(running)} did not stop after its lease was lost; its slot is given to others`);
-          this.#end(running, { kind: "dropped" });
-        }, ABANDON_GRACE_MS),
-      );
+      clearTimeout(running.timer); // whatever comes of its timeout, nobody takes it any more
+      running.timer = setTimeout(() => {
+        this.#logger.warn(`${name(running)} did not stop after its lease was lost; its slot is given to others`);
+        this.#end(running, { kind: "dropped" });
+      }, ABANDON_GRACE_MS);
     }
     running.job.stop(reason);
   }
@@ -352,7 +365,7 @@ export class Worker {
   #end(running: Running, outcome: Outcome): void {
     if (running.ended) return;
     running.ended = true;
-    for (const timer of running.timers) clearTimeout(timer);
+    clearTimeout(running.timer);
     if (outcome.kind === "fail" && !running.held.reports.gone) {
       this.#logger.warn(`${name(running)} failed: ${outcome.code}: ${outcome.message}`);
     }

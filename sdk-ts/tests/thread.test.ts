@@ -2,9 +2,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { createRouterTransport } from "@connectrpc/connect";
+import { connect } from "haulier";
 import { FakeJob } from "haulier/testing";
 import { inThread } from "haulier/thread";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { JobService } from "../src/gen/haulier/v1/job_service_pb.js";
 
 let folder: string;
 beforeAll(async () => {
@@ -65,6 +68,38 @@ describe("a handler in a thread", () => {
     const run = fake.run(handler);
     setTimeout(() => fake.stop("drain"), 100);
     expect(await run).toMatchObject({ kind: "release" });
+  });
+
+  test("has the facts of its job, and enqueues through it", async () => {
+    const handler = inThread(
+      await module(`
+      export default async (job) => {
+        const { id } = await job.enqueue("child", { n: 1 }, { tag: "t" });
+        job.enqueueOnComplete("after", { n: 2 }, { delay: "1s" });
+        const refused = await job.enqueue("not a name").catch((error) => error.reason);
+        return { id, refused, parent: job.parents[0].result, tag: job.options.tag, crashes: job.crashes };
+      };`),
+    );
+    const sent: unknown[] = [];
+    const transport = createRouterTransport(({ rpc }) =>
+      rpc(JobService.method.enqueueCommand, (request) => {
+        sent.push([request.command, request.options?.tag, request.options?.parentId, request.options?.userId]);
+        return { jobId: 9n, refId: "r", created: true, state: 3 };
+      }),
+    );
+    const client = connect({ transport });
+    const fake = new FakeJob({ id: "7", userId: "ann", options: { tag: "mine" }, parents: [{ result: 5 }], client });
+    expect(await fake.run(handler)).toEqual({
+      kind: "complete",
+      result: { id: "9", refused: "INVALID_FIELD", parent: 5, tag: "mine", crashes: 0 },
+      enqueued: [{ command: "after", request: { n: 2 }, localKey: "" }],
+    });
+    expect(sent).toEqual([["child", "t", 7n, "ann"]]);
+  });
+
+  test("that reports what cannot be reported fails", async () => {
+    const handler = inThread(await module(`export default (job) => { job.progress("half"); return 1; };`));
+    expect(await new FakeJob().run(handler)).toMatchObject({ kind: "fail", message: expect.stringContaining("half") });
   });
 
   test("is ended when it does not stop", async () => {

@@ -1,0 +1,94 @@
+import { type Client, connect, silentLogger, Worker, type WorkerOptions } from "haulier";
+import { createTransport } from "haulier/grpc-js";
+import { describe, expect, inject, test } from "vitest";
+import { CuttingProxy, type Fate } from "./proxy.js";
+
+const address = inject("address");
+const client = connect({ address });
+
+/** Every piece of bytes that a worker and the real server exchange is cut off once: before it passes, or after. */
+const transports: [string, (at: string) => WorkerOptions][] = [
+  ["connect-node", (at: string) => ({ address: at })],
+  ["grpc-js", (at: string) => ({ transport: createTransport({ address: at }) })],
+];
+
+describe.each(transports)("a worker over %s whose line is cut", (name, reach) => {
+  const CUTS = Array.from({ length: 24 }, (_, piece) =>
+    (["cut before", "cut after"] as const).map((fate): [Fate, number] => [fate, piece]),
+  ).flat();
+
+  test.concurrent.each(CUTS)(
+    "%s piece %i runs every job once, and the next within 5 s",
+    async (fate, piece) => {
+      const queue = `cut-${name}-${fate.replace(" ", "-")}-${piece}-${Date.now().toString(36)}`;
+      const proxy = await CuttingProxy.start(address);
+      let isCut = false;
+      proxy.at = (at) => {
+        if (at !== piece) return "pass";
+        isCut = true;
+        return fate;
+      };
+      const runs: unknown[] = [];
+      const worker = new Worker({
+        ...reach(proxy.address),
+        queues: [queue],
+        logger: silentLogger,
+        handleSignals: false,
+      });
+      worker.handle("work", async (job, n) => {
+        runs.push(n);
+        job.log.info("begin");
+        await job.saveCheckpoint({ n });
+        job.log.info("end");
+        return n;
+      });
+      const jobs = [await client.enqueue("work", 1, { queue }), await client.enqueue("work", 2, { queue })];
+      const run = worker.run();
+      try {
+        for (let n = 3; !isCut || n === 3; n++) jobs.push(await enqueueAndWait(client, n, queue));
+        jobs.push(await enqueueAndWait(client, 100, queue));
+        for (const job of jobs) {
+          await client.wait(job, { timeout: "5s" });
+          const lines = await client.listLogs(job).all();
+          expect(lines.map(({ message }) => message)).toEqual(["begin", "end"]);
+        }
+        expect(new Set(runs).size).toBe(runs.length);
+        expect(runs).toHaveLength(jobs.length);
+      } finally {
+        await worker.stop({ grace: "1ms" });
+        await run;
+        proxy.stop();
+      }
+    },
+    30_000,
+  );
+});
+
+test.concurrent.each(transports)(
+  "a worker over %s whose line falls silent finds out, and works on",
+  async (name, reach) => {
+    const queue = `silent-${name}-${Date.now().toString(36)}`;
+    const proxy = await CuttingProxy.start(address);
+    const worker = new Worker({ ...reach(proxy.address), queues: [queue], logger: silentLogger, handleSignals: false });
+    worker.handle("work", (_, n) => n);
+    const run = worker.run();
+    try {
+      await enqueueAndWait(client, 1, queue);
+      const before = proxy.connections;
+      proxy.at = () => (proxy.connections > before ? "pass" : "swallow");
+      const job = await client.enqueue("work", 2, { queue });
+      expect(await client.wait(job, { timeout: "25s" })).toBe(2); // a ping every 10 s, which may take 5 s
+    } finally {
+      await worker.stop({ grace: "1ms" });
+      await run;
+      proxy.stop();
+    }
+  },
+  40_000,
+);
+
+async function enqueueAndWait(client: Client, n: number, queue: string) {
+  const job = await client.enqueue("work", n, { queue });
+  expect(await client.wait(job, { timeout: "5s" })).toBe(n);
+  return job;
+}
