@@ -20,6 +20,7 @@ import {
   type WorkerProcess,
   workerOf,
 } from "./admin.js";
+import * as check from "./check.js";
 import { type Command, checkName } from "./command.js";
 import { type Duration, durationMessage, durationMs, durationOfMs, msOfDuration } from "./duration.js";
 import {
@@ -328,6 +329,7 @@ export class Client {
     items: readonly EnqueueItem[],
     options: EnqueueCallOptions & { readonly batchId?: string } = {},
   ): Promise<EnqueuedBatch> {
+    check.list(items, "items");
     const messages = await Promise.all(items.map((item, index) => this.itemMessage(item, `items[${index}]`)));
     const message = { items: messages, batchId: options.batchId ?? "", requestId: options.requestId ?? freshId() };
     const send = (connect: ConnectCallOptions) => this.#jobs.enqueueBatch(message, connect);
@@ -1244,25 +1246,35 @@ function present<Message, Read>(
 }
 
 function filterMessage(filter: JobFilter): JobFilterMessage {
-  return create(JobFilterSchema, {
-    states: filter.states?.map((state) => enumNumber(JOB_STATES, state, "filter.states")) ?? [],
-    command: filter.command,
-    api: filter.api,
-    queue: filter.queue,
-    worker: filter.worker,
-    priority: filter.priority,
-    tag: filter.tag,
-    batchId: filter.batchId,
-    parentId: filter.parentId === undefined ? 0n : idNumber(filter.parentId, "filter.parentId"),
-    createdBy: filter.createdBy,
-    userId: filter.userId,
-    args: { ...filter.args },
-    replyTo: filter.replyTo,
-    recurringTask: filter.recurringTask,
-    refIdPrefix: filter.refIdPrefix,
-    createTimeFrom: timestamp(filter.createTimeFrom, "filter.createTimeFrom"),
-    createTimeTo: timestamp(filter.createTimeTo, "filter.createTimeTo"),
-    errorCode: filter.errorCode,
-    text: filter.text,
-  });
+  check.object(filter, "filter");
+  const message = create(JobFilterSchema);
+  for (const [name, value] of Object.entries(filter)) {
+    if (value === undefined) continue;
+    const field = `filter.${name}`;
+    if (name === "states") {
+      message.states = check.list(filter.states ?? [], field).map((state) => enumNumber(JOB_STATES, state, field));
+    } else if (name === "priority") message.priority = check.whole(value, field);
+    else if (name === "parentId") message.parentId = idNumber(value as string, field);
+    else if (name === "args") message.args = check.texts(value, field);
+    else if (name === "createTimeFrom" || name === "createTimeTo") message[name] = timestamp(value as Date, field);
+    else if (FILTER_TEXTS.has(name)) Object.assign(message, { [name]: check.text(value, field) });
+    else throw invalidField(field, "is no filter");
+  }
+  return message;
 }
+
+const FILTER_TEXTS: ReadonlySet<string> = new Set([
+  "command",
+  "api",
+  "queue",
+  "worker",
+  "tag",
+  "batchId",
+  "createdBy",
+  "userId",
+  "replyTo",
+  "recurringTask",
+  "refIdPrefix",
+  "errorCode",
+  "text",
+] satisfies (keyof JobFilter)[]);

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import * as check from "./check.js";
 import { checkName } from "./command.js";
 import { type Duration, durationMessage, msOfDuration } from "./duration.js";
 import { invalidField } from "./errors.js";
@@ -182,6 +183,7 @@ export function dateOf(time: Timestamp | undefined): Date | undefined {
  * the costliest part of an enqueue otherwise.
  */
 export function optionsMessage(options: JobOptions, field = "options"): JobOptionsMessage | undefined {
+  check.object(options, field);
   const message = create(JobOptionsSchema);
   let isSet = false;
   for (const [name, value] of Object.entries(options)) {
@@ -196,13 +198,12 @@ export function optionsMessage(options: JobOptions, field = "options"): JobOptio
 
 type Assign = (message: JobOptionsMessage, options: JobOptions, field: string) => void;
 
-/** A text option is taken as it is. */
 const text =
   (
     name: "refId" | "queue" | "replyTo" | "tag" | "batchId" | "userId" | "createdBy" | "traceparent" | "tracestate",
   ): Assign =>
-  (message, options) => {
-    message[name] = options[name] ?? "";
+  (message, options, field) => {
+    message[name] = check.text(options[name], field);
   };
 /** An option that is one of a few names. */
 const named =
@@ -212,8 +213,8 @@ const named =
   };
 const map =
   (name: "args" | "userClaims"): Assign =>
-  (message, options) => {
-    message[name] = { ...options[name] };
+  (message, options, field) => {
+    message[name] = check.texts(options[name], field);
   };
 const time =
   (name: "runAfter" | "expireTime"): Assign =>
@@ -230,14 +231,13 @@ const ASSIGN: Readonly<Record<keyof JobOptions, Assign>> = {
   refId: text("refId"),
   refIdPolicy: named("refIdPolicy", REF_ID_POLICIES),
   queue: text("queue"),
-  worker: (message, { worker }) => {
-    message.worker = worker;
+  worker: (message, { worker }, field) => {
+    message.worker = check.text(worker, field);
   },
   workerOrder: named("workerOrder", WORKER_ORDERS),
   priority: (message, { priority }, field) => {
     if (typeof priority === "string") message.priorityName = enumNumber(PRIORITY_NAMES, priority, field);
-    else if (Number.isInteger(priority)) message.priority = priority;
-    else throw invalidField(field, `${String(priority)} is no whole number`);
+    else message.priority = check.whole(priority, field);
   },
   runAfter: time("runAfter"),
   delay: length("delay"),
@@ -250,19 +250,20 @@ const ASSIGN: Readonly<Record<keyof JobOptions, Assign>> = {
     const parents = Array.isArray(dependsOn) ? dependsOn : [dependsOn];
     message.dependsOn = parents.map((parent: Dependency, index) => dependencyMessage(parent, `${field}[${index}]`));
   },
-  strict: (message, { strict = false }) => {
-    message.strict = strict;
+  strict: (message, { strict }, field) => {
+    message.strict = check.flag(strict, field);
   },
-  callback: (message, { callback }) => {
-    if (callback === undefined) return;
-    const { command, args } = typeof callback === "string" ? { command: callback, args: {} } : callback;
-    message.callback = create(CallbackSchema, { command, args: { ...args } });
+  callback: (message, { callback }, field) => {
+    const { command, args = {} } =
+      typeof callback === "string" ? { command: callback } : check.object<Callback>(callback, field);
+    checkName(command, `${field}.command`);
+    message.callback = create(CallbackSchema, { command, args: check.texts(args, `${field}.args`) });
   },
   replyTo: text("replyTo"),
   replyMode: named("replyMode", REPLY_MODES),
   replyBody: named("replyBody", REPLY_BODIES),
-  replyOnSuccessOnly: (message, { replyOnSuccessOnly = false }) => {
-    message.replyOnSuccessOnly = replyOnSuccessOnly;
+  replyOnSuccessOnly: (message, { replyOnSuccessOnly }, field) => {
+    message.replyOnSuccessOnly = check.flag(replyOnSuccessOnly, field);
   },
   tag: text("tag"),
   batchId: text("batchId"),
@@ -278,13 +279,14 @@ const ASSIGN: Readonly<Record<keyof JobOptions, Assign>> = {
 };
 
 function retryPolicyMessage(policy: RetryPolicy, field: string): RetryPolicyMessage {
+  check.object(policy, field);
   return create(RetryPolicySchema, {
-    profile: policy.profile ?? "",
-    retryLimit: policy.retryLimit,
-    crashLimit: policy.crashLimit,
+    profile: check.optional(policy.profile, `${field}.profile`, check.text),
+    retryLimit: check.optional(policy.retryLimit, `${field}.retryLimit`, check.whole),
+    crashLimit: check.optional(policy.crashLimit, `${field}.crashLimit`, check.whole),
     backoff: enumNumber(BACKOFFS, policy.backoff, `${field}.backoff`),
     firstDelay: durationMessage(policy.firstDelay, `${field}.firstDelay`),
-    factor: policy.factor,
+    factor: check.optional(policy.factor, `${field}.factor`, check.number),
     maxDelay: durationMessage(policy.maxDelay, `${field}.maxDelay`),
     giveUpAfter: durationMessage(policy.giveUpAfter, `${field}.giveUpAfter`),
   });
@@ -294,14 +296,21 @@ function dependencyMessage(dependency: Dependency, field: string): DependencyMes
   if (typeof dependency === "string") {
     return create(DependencySchema, { parent: { case: "jobId", value: idNumber(dependency, field) } });
   }
+  check.object(dependency, field);
   const condition = enumNumber(CONDITIONS, dependency.condition, `${field}.condition`);
   if ("localKey" in dependency) {
-    return create(DependencySchema, { parent: { case: "localKey", value: dependency.localKey }, condition });
+    return create(DependencySchema, {
+      parent: { case: "localKey", value: check.text(dependency.localKey, `${field}.localKey`) },
+      condition,
+    });
   }
   if ("id" in dependency) {
     return create(DependencySchema, { parent: { case: "jobId", value: idNumber(dependency.id, field) }, condition });
   }
-  return create(DependencySchema, { parent: { case: "refId", value: dependency.refId }, condition });
+  return create(DependencySchema, {
+    parent: { case: "refId", value: check.text(dependency.refId, `${field}.refId`) },
+    condition,
+  });
 }
 
 /** Options as a job carries them, defaults filled in. */
@@ -373,11 +382,14 @@ function nonEmpty(map: Record<string, string>): Record<string, string> | undefin
 
 /** An API call as the contract has it. */
 export function apiCallMessage(api: ApiCall, field = "api"): ApiCallMessage {
+  check.object(api, field);
   checkName(api.target, `${field}.target`);
   if ("grpcMethod" in api) {
-    return create(ApiCallSchema, { target: api.target, endpoint: { case: "grpcMethod", value: api.grpcMethod } });
+    const value = check.text(api.grpcMethod, `${field}.grpcMethod`);
+    return create(ApiCallSchema, { target: api.target, endpoint: { case: "grpcMethod", value } });
   }
-  const value = { method: api.method ?? "", path: api.path };
+  const method = check.optional(api.method, `${field}.method`, check.text) ?? "";
+  const value = { method, path: check.text(api.path, `${field}.path`) };
   return create(ApiCallSchema, { target: api.target, endpoint: { case: "http", value } });
 }
 

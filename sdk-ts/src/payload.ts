@@ -47,6 +47,9 @@ export class Payload {
     if (value === undefined) return Payload.nothing;
     if (value instanceof Payload) return value;
     if (value instanceof Uint8Array) return Payload.bytes(value);
+    if (typeof value === "object" && value !== null && "$typeName" in value) {
+      throw unserializable(`${what} is a protobuf message: give Payload.message(itsSchema, message)`);
+    }
     let text: string | undefined;
     try {
       text = JSON.stringify(value);

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { createClient, type Client as RpcClient } from "@connectrpc/connect";
+import * as check from "./check.js";
 import { Client, freshId } from "./client.js";
 import { type Command, checkName, defineCommand, type Handler, type ServedCommand } from "./command.js";
 import { type Duration, durationMs, durationOfMs, msOfDuration } from "./duration.js";
@@ -105,7 +106,7 @@ export class Worker {
   readonly #aborted = new AbortController();
   /** Resolves at the first registration. */
   readonly #registered: Promise<void>;
-  #tellRegistered: () => void = () => {};
+  #tellRegistered: (run?: Promise<void>) => void = () => {};
   #session: Session | undefined;
   #run: Promise<void> | undefined;
   #drainMs: number;
@@ -115,6 +116,7 @@ export class Worker {
     this.#registered = new Promise((resolve) => {
       this.#tellRegistered = resolve;
     });
+    this.#registered.catch(() => {}); // `run` rejects too
     this.#logger = options.logger ?? stderrLogger;
     this.#slots = options.slots ?? 10;
     if (!Number.isInteger(this.#slots) || this.#slots < 1 || this.#slots > 10_000) {
@@ -123,6 +125,11 @@ export class Worker {
     this.#drainTimeMs = options.drainTime === undefined ? DRAIN_TIME_MS : durationMs(options.drainTime, "drainTime");
     this.#drainMs = this.#drainTimeMs;
     if (options.leaseTime !== undefined) durationMs(options.leaseTime, "leaseTime");
+    check.optional(options.name, "name", check.text);
+    check.optional(options.labels, "labels", check.texts);
+    for (const queue of check.list(options.queues ?? [], "queues")) checkName(queue, "queues");
+    check.list(options.commands ?? [], "commands");
+    check.object(options.handlers ?? {}, "handlers");
     const transport = createTransport(options);
     this.client = new Client(transport, options);
     this.#rpc = createClient(WorkerService, transport);
@@ -156,13 +163,18 @@ export class Worker {
    * registration is refused for good, such as for a wrong key.
    */
   run(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    this.#run ??= this.#runUntilStopped(options.signal);
+    if (this.#run === undefined) {
+      const run = this.#runUntilStopped(options.signal);
+      this.#run = run;
+      const ended = () => this.#tellRegistered(run);
+      run.then(ended, ended);
+    }
     return this.#run;
   }
 
-  /** Resolves when the worker is registered, and so takes jobs; rejects when `run` does. */
+  /** Resolves when the worker is registered, and so takes jobs, or when `run` has ended; rejects when that does. */
   registered(): Promise<void> {
-    return this.#run === undefined ? this.#registered : Promise.race([this.#registered, this.#run]);
+    return this.#registered;
   }
 
   /** Drains and ends: jobs may still take `grace`. Resolves when `run` has ended. */

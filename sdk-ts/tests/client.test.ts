@@ -249,6 +249,27 @@ describe("watch", () => {
     });
   });
 
+  test("wait says so when the key may not read the result", async () => {
+    const hidden = { summary: summary(JobState.COMPLETED), payloadsHidden: true };
+    server.onCall = async function* () {
+      yield { event: { case: "snapshot", value: { ...hidden, record: { case: "completed", value: {} } } } };
+    };
+    await expect(client().wait("7")).rejects.toMatchObject({
+      name: "PermissionDeniedError",
+      reason: "PAYLOADS_HIDDEN",
+    });
+  });
+
+  test("begins after the token of an earlier watch", async () => {
+    const tokens: string[] = [];
+    server.onCall = async function* (_method: string, request: unknown) {
+      tokens.push((request as WatchJobRequest).resumeToken);
+      yield ended();
+    };
+    for await (const { resumeToken } of client().watch("7", { resumeToken: "t5" })) expect(resumeToken).toBe("t9");
+    expect(tokens).toEqual(["t5"]);
+  });
+
   test("wait throws why the job was cancelled", async () => {
     server.onCall = async function* () {
       const cancelled = { ...summary(JobState.CANCELLED), cancelReason: 2, cancelMessage: "too late" };

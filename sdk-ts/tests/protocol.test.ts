@@ -1,4 +1,5 @@
 import { Cancelled, type Job, silentLogger, Worker, type WorkerOptions } from "haulier";
+import { inThread } from "haulier/thread";
 import { afterEach, describe, expect, test } from "vitest";
 import { FakeServer } from "./fake-server.js";
 
@@ -222,6 +223,43 @@ describe("sessions", () => {
     await server.up();
     const next = server.enqueue();
     await server.until(() => next.state === "ended", 5_000);
+  });
+});
+
+describe("a handler that computes without awaiting", () => {
+  const busy = (ms: number) => {
+    const until = performance.now() + ms;
+    while (performance.now() < until);
+  };
+
+  test("in a thread keeps no heartbeat waiting, however long it takes", async () => {
+    const server = await fakeServer();
+    server.heartbeatMs = 100;
+    const beats: number[] = [];
+    server.at = (point) => {
+      if (point === "report in") beats.push(performance.now());
+      return "pass";
+    };
+    const code = `const busy = ${busy}; export default (_, ms) => { busy(ms); return "done"; }`;
+    work(server, inThread(`data:text/javascript,${encodeURIComponent(code)}`));
+    server.enqueue(1_500);
+    await server.until(ended(server));
+    const gaps = beats.slice(1).map((at, index) => at - (beats[index] ?? 0));
+    expect(Math.max(...gaps)).toBeLessThan(700);
+    expect(beats.length).toBeGreaterThan(8);
+  });
+
+  test("on the main thread holds up the worker no longer than it takes, and its job completes", async () => {
+    const server = await fakeServer();
+    server.heartbeatMs = 100;
+    work(server, () => busy(1_000));
+    const job = server.enqueue();
+    await server.until(() => job.state === "ended");
+    const next = server.enqueue();
+    await server.until(() => next.state === "ended", 5_000);
+    expect(server.registrations).toHaveLength(1);
+    expect(server.points.filter((point) => point === "report open")).toHaveLength(1);
+    expect(server.violations).toEqual([]);
   });
 });
 

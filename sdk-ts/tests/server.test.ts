@@ -1,5 +1,4 @@
 import { spawn } from "node:child_process";
-import { connect as connectTcp, createServer, type Server, type Socket } from "node:net";
 import {
   type Cancelled,
   connect,
@@ -15,6 +14,7 @@ import {
   type WorkerOptions,
 } from "haulier";
 import { afterEach, describe, expect, inject, onTestFinished, test } from "vitest";
+import { CuttingProxy } from "./proxy.js";
 import { RealServer } from "./real-server.js";
 
 const address = inject("address");
@@ -560,9 +560,11 @@ describe("a worker", () => {
   });
 
   test("refused for good rejects run", async () => {
-    const worker = new Worker({ address, queues: ["not a queue"], logger: silentLogger, handleSignals: false });
+    const worker = new Worker({ address, name: "\u0001", logger: silentLogger, handleSignals: false });
     worker.handle("x", () => null);
+    const registered = worker.registered();
     await expect(worker.run()).rejects.toMatchObject({ name: "InvalidArgumentError" });
+    await expect(registered).rejects.toMatchObject({ name: "InvalidArgumentError" });
   });
 
   test("switched off by HAULIER_WORKER_ENABLED only waits for its end", async () => {
@@ -581,21 +583,14 @@ describe("a worker", () => {
   test("drains on SIGTERM and lets its process end", async () => {
     fresh();
     const script = `
-      import { Worker } from ${JSON.stringify(new URL("../src/index.ts", import.meta.url).href)};
+      import { Worker } from "haulier";
       const worker = new Worker({ address: ${JSON.stringify(address)}, queues: ["${queue}"], drainTime: "3s" });
       worker.handle("slow", async () => { console.log("started"); await new Promise((r) => setTimeout(r, 300)); return "ended"; });
       await worker.run();
       console.log("left");
     `;
-    // The sources are TypeScript with .js imports: vite loads them.
-    const runner = `
-      const { createServer } = await import("vite");
-      const vite = await createServer({ configFile: false, root: ${JSON.stringify(new URL("..", import.meta.url).pathname)}, server: { middlewareMode: true, ws: false, watch: null }, appType: "custom", logLevel: "error", plugins: [{ name: "script", resolveId: (id) => id === "virtual:script" ? "virtual:script" : undefined, load: (id) => id === "virtual:script" ? ${JSON.stringify(script)} : undefined }] });
-      await vite.ssrLoadModule("virtual:script");
-      await vite.close();
-    `;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", runner], {
-      cwd: new URL("..", import.meta.url).pathname,
+    const load = new URL("./load.mjs", import.meta.url).href;
+    const child = spawn(process.execPath, ["--import", load, "--input-type=module", "-e", script], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     let out = "";
@@ -643,37 +638,16 @@ describe("a worker", () => {
 });
 
 describe("over a line that is cut", () => {
-  let proxy: Server;
-  const sockets = new Set<Socket>();
-  const cut = () => {
-    for (const socket of sockets) socket.destroy();
-  };
-
-  async function throughProxy(): Promise<string> {
-    proxy = createServer((near) => {
-      const far = connectTcp(Number(address.split(":")[1]), "127.0.0.1");
-      for (const socket of [near, far]) {
-        sockets.add(socket);
-        socket.on("close", () => sockets.delete(socket));
-        socket.on("error", () => {});
-      }
-      near.pipe(far);
-      far.pipe(near);
-      near.on("close", () => far.destroy());
-      far.on("close", () => near.destroy());
-    });
-    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-    onTestFinished(() => {
-      cut();
-      proxy.close();
-    });
-    const bound = proxy.address();
-    return `127.0.0.1:${typeof bound === "object" && bound ? bound.port : 0}`;
+  async function cuttingProxy(): Promise<CuttingProxy> {
+    const proxy = await CuttingProxy.start(address);
+    onTestFinished(() => proxy.stop());
+    return proxy;
   }
 
   test("a watcher misses no line", async () => {
     fresh();
-    const near = connect({ address: await throughProxy() });
+    const proxy = await cuttingProxy();
+    const near = connect({ address: proxy.address });
     work({
       lines: async (job) => {
         for (let line = 1; line <= 40; line++) {
@@ -690,7 +664,7 @@ describe("over a line that is cut", () => {
       lines.push(...event.lines.map((line) => line.message));
       if (lines.length > 5 * (cuts + 1) && cuts < 4) {
         cuts++;
-        cut();
+        proxy.cut();
       }
     }
     expect(cuts).toBeGreaterThan(1);
@@ -699,6 +673,7 @@ describe("over a line that is cut", () => {
 
   test("a worker loses and repeats nothing", async () => {
     fresh();
+    const proxy = await cuttingProxy();
     const runs = new Map<unknown, number>();
     work(
       {
@@ -709,9 +684,9 @@ describe("over a line that is cut", () => {
           return n;
         },
       },
-      { address: await throughProxy(), slots: 5 },
+      { address: proxy.address, slots: 5 },
     );
-    const cutter = setInterval(cut, 130);
+    const cutter = setInterval(() => proxy.cut(), 130);
     onTestFinished(() => clearInterval(cutter));
     const jobs = await Promise.all(Array.from({ length: 60 }, (_, n) => client.enqueue("part", n, { queue })));
     await Promise.all(jobs.map(async (job, n) => expect(await client.wait(job)).toBe(n)));

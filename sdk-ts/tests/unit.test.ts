@@ -1,6 +1,20 @@
 import { readFileSync } from "node:fs";
+import { create } from "@bufbuild/protobuf";
+import { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { type } from "arktype";
-import { Cancelled, defineCommand, HaulierError, type Job, NonRetryable, Payload, RetryAfter, VERSION } from "haulier";
+import {
+  Cancelled,
+  connect,
+  defineCommand,
+  HaulierError,
+  type Job,
+  NonRetryable,
+  NotFoundError,
+  Payload,
+  RetryAfter,
+  VERSION,
+  Worker,
+} from "haulier";
 import { FakeJob } from "haulier/testing";
 import * as v from "valibot";
 import { describe, expect, test } from "vitest";
@@ -89,11 +103,67 @@ describe("options", () => {
     [{ parentId: "-1" }, "options.parentId"],
     [{ runAfter: new Date(Number.NaN) }, "options.runAfter"],
     [{ runAfter: "tomorrow" }, "options.runAfter"],
+    [{ queue: 5 }, "options.queue"],
+    [{ worker: null }, "options.worker"],
+    [{ strict: "yes" }, "options.strict"],
+    [{ replyOnSuccessOnly: 1 }, "options.replyOnSuccessOnly"],
+    [{ args: { a: 1 } }, "options.args.a"],
+    [{ userClaims: ["admin"] }, "options.userClaims"],
+    [{ retryPolicy: 3 }, "options.retryPolicy"],
+    [{ retryPolicy: { retryLimit: "5" } }, "options.retryPolicy.retryLimit"],
+    [{ retryPolicy: { factor: Number.NaN } }, "options.retryPolicy.factor"],
+    [{ callback: {} }, "options.callback.command"],
+    [{ callback: { command: "x", args: { n: 1 } } }, "options.callback.args.n"],
+    [{ dependsOn: [7] }, "options.dependsOn[0]"],
+    [{ dependsOn: { localKey: 7 } }, "options.dependsOn[0].localKey"],
+    [{ timeout: "soon" }, "options.timeout"],
+    [{ colour: "red" }, "options.colour"],
   ])("%j names the field that is wrong", (options, field) => {
     const make = () => optionsMessage(options as never);
     expect(make).toThrow(
       expect.objectContaining({ reason: "INVALID_FIELD", fields: [expect.objectContaining({ field })] }),
     );
+  });
+});
+
+describe("what is given with the wrong type", () => {
+  const client = connect({ address: "127.0.0.1:1" });
+  const refusal = (field: string) =>
+    expect.objectContaining({ name: "InvalidArgumentError", fields: [expect.objectContaining({ field })] });
+  test.each<[string, () => unknown, string]>([
+    ["a filter", () => client.list("failed" as never), "filter"],
+    ["states of a filter", () => client.list({ states: "failed" as never }), "filter.states"],
+    ["a state of a filter", () => client.list({ states: ["broken" as never] }), "filter.states"],
+    ["a text of a filter", () => client.list({ tag: 5 as never }), "filter.tag"],
+    ["an unknown filter", () => client.list({ colour: "red" } as never), "filter.colour"],
+    ["a month's filter", () => client.list({ createTimeFrom: "2026" as never }), "filter.createTimeFrom"],
+    ["a level", () => client.listLogs("1", { minLevel: "loud" as never }), "minLevel"],
+    ["an id", () => client.listAttempts(5 as never), "id"],
+    ["slots", () => new Worker({ slots: "4" as never }), "slots"],
+    ["queues", () => new Worker({ queues: "default" as never }), "queues"],
+    ["a queue", () => new Worker({ queues: ["not a queue"] }), "queues"],
+    ["labels", () => new Worker({ labels: { zone: 1 as never } }), "labels.zone"],
+    ["a handler", () => new Worker({ handlers: { x: "y" as never } }), "handler"],
+    ["a lease time", () => new Worker({ leaseTime: "long" as never }), "leaseTime"],
+  ])("%s is refused with its field", (_, make, field) => {
+    expect(make).toThrow(refusal(field));
+  });
+  test.each<[string, () => Promise<unknown>, string]>([
+    ["a command", () => client.enqueue(5 as never), "command"],
+    ["a target", () => client.wait({} as never), "target"],
+    ["items of a batch", () => client.enqueueBatch("x" as never), "items"],
+    [
+      "an option of an item",
+      () => client.enqueueBatch([{ command: "x", options: { tag: 1 as never } }]),
+      "items[0].options.tag",
+    ],
+    ["an API", () => client.enqueueApi("shop" as never), "api"],
+    ["a path", () => client.enqueueApi({ target: "shop", path: 5 as never }), "api.path"],
+    ["a queue's limits", () => client.updateQueue("q", {}), "limits"],
+    ["a schedule", () => client.previewSchedule({ interval: "often" as never }), "schedule.interval"],
+    ["a wait", () => client.runCommand("x", null, { wait: "long" as never }), "options.wait"],
+  ])("%s is refused with its field before anything is sent", async (_, call, field) => {
+    await expect(call()).rejects.toEqual(refusal(field));
   });
 });
 
@@ -107,6 +177,11 @@ describe("payloads", () => {
   });
   test.each([[10n], [() => 1], [Symbol("s")], [{ n: 10n }]])("what JSON cannot hold is a typed error", (value) => {
     expect(() => Payload.of(value, "the request")).toThrow(expect.objectContaining({ reason: "UNSERIALIZABLE" }));
+  });
+  test("a generated message is a typed error that says how it is given", () => {
+    const message = { $typeName: "google.protobuf.Empty" };
+    expect(() => Payload.of(message, "the request")).toThrow(/Payload\.message\(itsSchema, message\)/);
+    expect(Payload.message(EmptySchema, create(EmptySchema)).json).toBe("{}");
   });
   test("a circle is a typed error with a sentence", () => {
     const circle: Record<string, unknown> = {};
@@ -276,6 +351,23 @@ describe("the test kit", () => {
         throw new Error("other");
       }),
     ).toMatchObject({ kind: "fail", message: "other" });
+  });
+
+  test("gives the result of a parent, however large, and says so when there is none", async () => {
+    const { job } = new FakeJob({ parents: [{ id: "3", result: 7 }] });
+    expect(await job.parentResult()).toBe(7);
+    expect(await job.parentResult("3")).toBe(7);
+    await expect(job.parentResult("4")).rejects.toBeInstanceOf(NotFoundError);
+    await expect(new FakeJob().job.parentResult()).rejects.toMatchObject({ reason: "PARENT_NOT_FOUND" });
+  });
+
+  test("tells a stop signal that came before it was asked for", async () => {
+    const fake = new FakeJob();
+    fake.stop("cancel", "not needed");
+    fake.stop("drain");
+    expect(fake.job.signal.aborted).toBe(true);
+    expect(fake.job.signal.reason).toBe(fake.job.stopped);
+    expect(fake.job.stopped).toMatchObject({ kind: "cancel", message: "not needed" });
   });
 
   test("has the facts of a job", async () => {
