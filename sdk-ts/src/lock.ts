@@ -2,6 +2,7 @@ import type { CallOptions } from "./client.js";
 import type { Duration } from "./duration.js";
 import { errorOfCode, HaulierError } from "./errors.js";
 import type { Lock as LockMessage } from "./gen/haulier/v1/lock_pb.js";
+import { FENCE_SHARE } from "./limits.js";
 import { dateOf } from "./options.js";
 
 /** A named lock as others see it. */
@@ -49,6 +50,7 @@ export class Lock implements AsyncDisposable {
   readonly #lost = new AbortController();
   readonly #calls: LockCalls;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #leaseTimeMs: number;
   #until: number;
   #released = false;
 
@@ -61,6 +63,7 @@ export class Lock implements AsyncDisposable {
     calls: LockCalls,
   ) {
     this.#calls = calls;
+    this.#leaseTimeMs = leaseTimeMs;
     this.#until = sentAt + leaseTimeMs;
     this.#renewAfter(leaseTimeMs / 3);
   }
@@ -83,27 +86,26 @@ export class Lock implements AsyncDisposable {
   }
 
   #renewAfter(ms: number): void {
-    this.#timer = setTimeout(() => void this.#renew(ms), ms);
+    this.#timer = setTimeout(() => void this.#renew(), ms);
     if (typeof this.#timer === "object") this.#timer.unref?.();
   }
 
-  async #renew(intervalMs: number): Promise<void> {
+  async #renew(): Promise<void> {
     const sentAt = performance.now();
-    const fenceMs = this.#until - sentAt - intervalMs * 0.6; // 80 % of the lease is 2.4 of 3 intervals
-    const timer = setTimeout(() => this.#lose("could not be renewed in time"), Math.max(0, fenceMs));
+    const fenceAt = this.#until - (1 - FENCE_SHARE) * this.#leaseTimeMs;
+    const fence = setTimeout(() => this.#lose("could not be renewed in time"), Math.max(0, fenceAt - sentAt));
     try {
-      const leaseTimeMs = await this.#calls.renew({ timeout: Math.max(1_000, Math.floor(intervalMs)) });
+      const leaseTimeMs = await this.#calls.renew({ timeout: Math.max(1_000, Math.floor(this.#leaseTimeMs / 3)) });
+      this.#leaseTimeMs = leaseTimeMs;
       this.#until = sentAt + leaseTimeMs;
       if (!this.#released && !this.signal.aborted) this.#renewAfter(leaseTimeMs / 3);
     } catch (error) {
       const isLost = error instanceof HaulierError && error.code === "ABORTED";
       if (isLost) this.#lose("was lost");
-      else if (!this.#released && !this.signal.aborted) {
-        if (performance.now() > this.#until - intervalMs * 0.6) this.#lose("could not be renewed in time");
-        else this.#renewAfter(Math.min(1_000, intervalMs / 4));
-      }
+      else if (performance.now() >= fenceAt) this.#lose("could not be renewed in time");
+      else if (!this.#released && !this.signal.aborted) this.#renewAfter(Math.min(1_000, this.#leaseTimeMs / 12));
     } finally {
-      clearTimeout(timer);
+      clearTimeout(fence);
     }
   }
 

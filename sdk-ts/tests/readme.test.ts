@@ -1,6 +1,6 @@
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { silentLogger, UnimplementedError, Worker } from "haulier";
+import { connect, silentLogger, UnimplementedError, Worker } from "haulier";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { RealServer } from "./real-server.js";
 
@@ -16,11 +16,35 @@ const blocks = [...text.matchAll(/^## (.+)$|^```ts(?: file=(\S+))?\n([\s\S]*?)^`
   return found;
 }, []);
 
+/** What the server of the examples knows: the targets and the secret that they name. */
+const SETTINGS = `
+[secrets.HOOK_TOKEN]
+value = "token"
+hosts = ["example.org"]
+
+[targets.shop]
+url = "https://shop.example.org"
+protocol = "http"
+allowed = ["POST /orders/*"]
+
+[targets.shop-grpc]
+url = "https://shop.example.org"
+protocol = "grpc"
+allowed = ["shop.v1.OrderService/SendReceipt"]
+
+[pool]
+enabled = false
+`;
+
 let server: RealServer;
 let worker: Worker;
+/** Workers that an example has made and does not run itself. */
+const made = new Set<Worker>();
 
 beforeAll(async () => {
-  server = await RealServer.start();
+  await mkdir(FOLDER, { recursive: true });
+  await writeFile(join(FOLDER, "haulier.toml"), SETTINGS);
+  server = await RealServer.start("--config", join(FOLDER, "haulier.toml"));
   process.env.HAULIER_ADDRESS = server.address;
   vi.spyOn(console, "log").mockImplementation(() => {});
   const echo = (_: unknown, request: unknown) => request;
@@ -28,8 +52,15 @@ beforeAll(async () => {
   const handlers = Object.fromEntries(commands.map((name) => [name, echo]));
   worker = new Worker({ handlers, logger: silentLogger, handleSignals: false });
   void worker.run();
-  await mkdir(FOLDER, { recursive: true });
+  for (const method of ["handle", "periodic", "background"] as const) {
+    const original = Worker.prototype[method] as (this: Worker, ...args: unknown[]) => unknown;
+    vi.spyOn(Worker.prototype, method).mockImplementation(function (this: Worker, ...args: unknown[]) {
+      made.add(this);
+      return original.apply(this, args) as never;
+    });
+  }
   await writeFile(join(FOLDER, "define.ts"), 'export * from "../define.js";\n');
+  await copyFile(join(ROOT, "examples/heavy.js"), join(FOLDER, "heavy.js"));
 });
 
 afterAll(async () => {
@@ -39,6 +70,27 @@ afterAll(async () => {
   await rm(FOLDER, { recursive: true, force: true });
   delete process.env.HAULIER_ADDRESS;
 });
+
+/** Jobs for the workers of the examples that have this word. */
+const JOBS = [
+  {
+    word: '"mail-1"',
+    command: "import",
+    request: {},
+    options: { queue: "mail" },
+    result: { rows: 100, fence: expect.any(Number) },
+  },
+  {
+    word: '"mail-1"',
+    command: "send_email",
+    request: { to: "x@example.org" },
+    options: { queue: "mail" },
+    result: null,
+  },
+  { word: '"./heavy.js"', command: "heavy", request: { n: 10 }, options: {}, result: 55 },
+];
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const printed = () => vi.mocked(console.log).mock.calls.map(([first]) => first as unknown);
 
 describe("the README", () => {
   test.each(blocks.filter((block) => block.file !== undefined))("shows $file as it is", async ({ file, code }) => {
@@ -56,12 +108,22 @@ describe("the README", () => {
     async ({ code, index }) => {
       const file = join(FOLDER, `example-${index}.ts`);
       await writeFile(file, code.replace("127.0.0.1:4285", server.address));
+      made.clear();
       try {
         await import(/* @vite-ignore */ file);
       } catch (error) {
-        expect(error).toBeInstanceOf(UnimplementedError); // what the server does not have yet
-        console.warn(`not built yet: ${(error as Error).message}`);
+        // The figures of the dashboard may not be there yet.
+        expect(error).toBeInstanceOf(UnimplementedError);
+        expect((error as Error).message).toContain("AdminService.");
       }
+      const runs = [...made].map((each) => ({ each, run: each.run() }));
+      await Promise.all(runs.map(({ each }) => Promise.race([each.registered(), pause(200)])));
+      for (const { command, request, options, result } of JOBS.filter(({ word }) => code.includes(word))) {
+        const client = connect();
+        expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
+      }
+      if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 5_000);
+      await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
     },
   );
 });
