@@ -1,4 +1,5 @@
-import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { createServer, type Http2Server } from "node:http2";
+import type { Socket } from "node:net";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
@@ -75,7 +76,7 @@ export class FakeServer {
   /** Called in place of every unary call of JobService. */
   onCall: ((method: string, request: unknown) => unknown) | undefined;
   readonly #sessions = new Map<string, FakeSession>();
-  readonly #connections = new Set<ServerHttp2Session>();
+  readonly #connections = new Set<Socket>();
   #server: Http2Server | undefined;
   #port = 0;
   #changed = new Set<() => void>();
@@ -93,10 +94,11 @@ export class FakeServer {
 
   async up(): Promise<void> {
     const server = createServer(connectNodeAdapter({ routes: (router) => this.#routes(router) }));
-    server.on("session", (session) => {
-      this.#connections.add(session);
-      session.on("close", () => this.#connections.delete(session));
-      session.on("error", () => {});
+    server.on("session", (session) => session.on("error", () => {}));
+    server.on("connection", (socket) => {
+      this.#connections.add(socket);
+      socket.on("close", () => this.#connections.delete(socket));
+      socket.on("error", () => {});
     });
     await new Promise<void>((resolve) => server.listen(this.#port, "127.0.0.1", resolve));
     const address = server.address();
@@ -111,7 +113,7 @@ export class FakeServer {
 
   /** Cuts every connection. */
   cut(): void {
-    for (const session of [...this.#connections]) session.destroy();
+    for (const socket of [...this.#connections]) socket.destroy();
   }
 
   enqueue(request: unknown = null, fields: LeasedFields = {}): FakeServerJob {
