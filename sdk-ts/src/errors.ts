@@ -322,7 +322,7 @@ function isBroken(code: ErrorCode, error: ConnectError): boolean {
   const cause = error.cause;
   const nodeCode = cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "";
   return (
-    /^(E[A-Z]|ERR_HTTP2|ERR_STREAM|UND_ERR)/.test(nodeCode) ||
+    /^(E[A-Z]|UND_ERR|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/.test(nodeCode) ||
     /missing trailer|stream closed|premature|missing end|http\/2|rst_stream|without grpc status|socket|goaway|network|fetch|load failed|terminated|protocol error/i.test(
       error.rawMessage,
     )
