@@ -42,8 +42,8 @@ import type { JobOptions as JobOptionsMessage } from "./gen/haulier/v1/options_p
 import { QueueService } from "./gen/haulier/v1/queue_service_pb.js";
 import { RecurringTaskService } from "./gen/haulier/v1/recurring_task_service_pb.js";
 import { WorkerService } from "./gen/haulier/v1/worker_service_pb.js";
-import { CALL_TIMEOUT_MS, PAGE_SIZE, RETRY_DELAY_MS, RETRY_TIME_MS } from "./limits.js";
-import { Lock, type LockInfo, type LockOptions, lockInfoOf } from "./lock.js";
+import { CALL_TIMEOUT_MS, LOCK_LEASE_MS, LOCK_WAIT_MS, PAGE_SIZE, RETRY_DELAY_MS, RETRY_TIME_MS } from "./limits.js";
+import { Lock, type LockInfo, type LockKey, type LockOptions, lockInfoOf } from "./lock.js";
 import {
   type ApiCall,
   apiCallMessage,
@@ -833,41 +833,69 @@ export class Client {
    */
   async lock(name: string, options: LockOptions & CallOptions = {}): Promise<Lock | undefined> {
     const { signal } = options;
-    const waitMs = options.wait === undefined ? 0 : durationMs(options.wait, "wait");
-    const leaseTime = durationMessage(options.leaseTime, "leaseTime");
-    const ownerId = freshId();
+    const forever = options.wait === "forever";
+    const waitMs = options.wait === undefined || options.wait === "forever" ? 0 : durationMs(options.wait, "wait");
+    const leaseTimeMs = options.leaseTime === undefined ? LOCK_LEASE_MS : durationMs(options.leaseTime, "leaseTime");
+    const leaseTime = durationOfMs(leaseTimeMs);
+    const ownerId = options.ownerId ?? freshId();
+    const operation = `acquire lock ${name}`;
     const begin = performance.now();
     for (;;) {
-      const left = Math.max(0, Math.min(waitMs - (performance.now() - begin), 20_000));
-      const sentAt = performance.now();
-      const message = {
-        name,
-        ownerId,
-        owner: options.owner ?? "",
-        leaseTime,
-        wait: left === 0 ? undefined : durationOfMs(left),
-      };
+      const left = forever ? LOCK_WAIT_MS : Math.max(0, Math.min(waitMs - (performance.now() - begin), LOCK_WAIT_MS));
+      const wait = left === 0 ? undefined : durationOfMs(left);
+      const message = { name, ownerId, owner: options.owner ?? "", leaseTime, wait };
       const timeout = options.timeout ?? this.#timeoutMs + left;
-      const send = (connect: ConnectCallOptions) => this.#locks.acquireLock(message, connect);
-      const answer = await this.#call(`acquire lock ${name}`, { ...options, timeout }, send);
+      // When the try that was answered was sent.
+      let sentAt = 0;
+      const send = (connect: ConnectCallOptions) => {
+        sentAt = performance.now();
+        return this.#locks.acquireLock(message, connect);
+      };
+      const answer = await this.#call(operation, { ...options, timeout }, send);
       if (answer.acquired) {
-        const leaseTimeMs = answer.leaseTime === undefined ? 30_000 : msOfDuration(answer.leaseTime);
-        const held = { name, ownerId, fencingToken: answer.fencingToken };
-        return new Lock(name, Number(answer.fencingToken), leaseTimeMs, sentAt, {
-          renew: async (call) => {
-            const renew = (connect: ConnectCallOptions) => this.#locks.renewLock({ ...held, leaseTime }, connect);
-            const renewed = await this.#call(`renew lock ${name}`, call, renew, () => false);
-            return renewed.leaseTime === undefined ? leaseTimeMs : msOfDuration(renewed.leaseTime);
+        const heldMs = answer.leaseTime === undefined ? leaseTimeMs : msOfDuration(answer.leaseTime);
+        const key: LockKey = { name, ownerId, fencingToken: Number(answer.fencingToken) };
+        return new Lock(
+          key,
+          { leaseTimeMs, heldMs, sentAt },
+          {
+            renew: (call) => this.#renewLock(key, leaseTimeMs, call, () => false),
+            release: () => this.releaseLock(key),
           },
-          release: async () => {
-            const release = (connect: ConnectCallOptions) => this.#locks.releaseLock(held, connect);
-            return (await this.#call(`release lock ${name}`, {}, release)).released;
-          },
-        });
+        );
       }
-      if (performance.now() - begin >= waitMs) return undefined;
+      if (!forever && performance.now() - begin >= waitMs) return undefined;
       await sleep(50, signal); // a server that does not wait as long as asked is not asked in a circle
     }
+  }
+
+  /**
+   * Holds a lock that nothing renews by itself for longer: one of `lock.detach()`, or of another process. Answers for how many
+   * milliseconds from now.
+   *
+   * @throws AbortedError with the reason `LOCK_LOST` when another holds it, or it was broken.
+   */
+  renewLock(key: LockKey, leaseTime: Duration, call: CallOptions = {}): Promise<number> {
+    return this.#renewLock(key, durationMs(leaseTime, "leaseTime"), call);
+  }
+
+  /** Releases a lock of `lock.detach()`, or of another process. Answers whether it was held until now. */
+  async releaseLock(key: LockKey, call: CallOptions = {}): Promise<boolean> {
+    const message = { name: key.name, ownerId: key.ownerId, fencingToken: BigInt(key.fencingToken) };
+    const send = (connect: ConnectCallOptions) => this.#locks.releaseLock(message, connect);
+    return (await this.#call(`release lock ${key.name}`, call, send)).released;
+  }
+
+  async #renewLock(
+    { name, ownerId, fencingToken }: LockKey,
+    leaseTimeMs: number,
+    call: CallOptions,
+    mayRepeat?: () => boolean,
+  ): Promise<number> {
+    const message = { name, ownerId, fencingToken: BigInt(fencingToken), leaseTime: durationOfMs(leaseTimeMs) };
+    const send = (connect: ConnectCallOptions) => this.#locks.renewLock(message, connect);
+    const answer = await this.#call(`renew lock ${name}`, call, send, mayRepeat);
+    return answer.leaseTime === undefined ? leaseTimeMs : msOfDuration(answer.leaseTime);
   }
 
   /** Locks that are held, by name. */

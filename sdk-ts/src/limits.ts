@@ -20,6 +20,10 @@ export const RETRY_DELAY_MS = { first: 100, max: 5_000 } as const;
 export const RECONNECT_DELAY_MS = { first: 50, max: 1_500 } as const;
 /** First and longest wait before a background loop that threw is started again. */
 export const RESTART_DELAY_MS = { first: 1_000, max: 60_000 } as const;
+/** Lease time of a lock, unless the call says otherwise. */
+export const LOCK_LEASE_MS = 30_000;
+/** One call waits at most this long for a lock; a longer wait is asked for again. */
+export const LOCK_WAIT_MS = 20_000;
 /** Calls that set no page size ask for so many. */
 export const PAGE_SIZE = 200;
 

@@ -20,16 +20,37 @@ export interface LockInfo {
 export interface LockOptions {
   /** How long it is held unless it is renewed, 5 s to 10 min. @default "30s" */
   readonly leaseTime?: Duration;
-  /** How long to wait while another holds it; longer than 30 s is asked for again. @default not at all */
-  readonly wait?: Duration;
+  /** How long to wait while another holds it. @default not at all */
+  readonly wait?: Duration | "forever";
   /** Who wants it, for people. @default none */
   readonly owner?: string;
+  /** Secret of the owner: whoever asks with the same one gets the same lock and token again. @default fresh for each call */
+  readonly ownerId?: string;
+}
+
+/** What proves that somebody holds a lock: to renew or release it elsewhere. */
+export interface LockKey {
+  readonly name: string;
+  /** Secret of the owner. */
+  readonly ownerId: string;
+  readonly fencingToken: number;
 }
 
 /** What a held lock needs of its client. */
 export interface LockCalls {
+  /** Answers for how long it is held, counted from when the call was sent. */
   renew(call: CallOptions): Promise<number>;
   release(): Promise<boolean>;
+}
+
+/** For how long a lock is held. */
+export interface LockTerm {
+  /** Its lease time. */
+  readonly leaseTimeMs: number;
+  /** How long it is held from when the call was sent: longer than the lease time when the call had waited. */
+  readonly heldMs: number;
+  /** When the call was sent. */
+  readonly sentAt: number;
 }
 
 /**
@@ -47,25 +68,28 @@ export interface LockCalls {
  * ```
  */
 export class Lock implements AsyncDisposable {
+  /** Name of the lock. */
+  readonly name: string;
+  /** Larger than that of every earlier holder: for fencing your own stores. */
+  readonly fencingToken: number;
   readonly #lost = new AbortController();
+  readonly #key: LockKey;
   readonly #calls: LockCalls;
+  readonly #leaseTimeMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #leaseTimeMs: number;
   #until: number;
-  #released = false;
+  /** Released or detached: not renewed any more. */
+  #ended = false;
 
-  constructor(
-    readonly name: string,
-    /** Larger than that of every earlier holder: for fencing your own stores. */
-    readonly fencingToken: number,
-    leaseTimeMs: number,
-    sentAt: number,
-    calls: LockCalls,
-  ) {
+  /** @internal */
+  constructor(key: LockKey, { leaseTimeMs, heldMs, sentAt }: LockTerm, calls: LockCalls) {
+    this.name = key.name;
+    this.fencingToken = key.fencingToken;
+    this.#key = key;
     this.#calls = calls;
     this.#leaseTimeMs = leaseTimeMs;
-    this.#until = sentAt + leaseTimeMs;
-    this.#renewAfter(leaseTimeMs / 3);
+    this.#until = sentAt + heldMs;
+    this.#renewInTime();
   }
 
   /** Aborted when the lock is lost: broken, taken by another, or not renewed at 80 % of its lease time. */
@@ -73,16 +97,40 @@ export class Lock implements AsyncDisposable {
     return this.#lost.signal;
   }
 
+  /** Whether it is surely held. */
+  get isHeld(): boolean {
+    return !this.#ended && !this.signal.aborted && performance.now() < this.#fenceAt;
+  }
+
   /** Releases it. Answers whether it was held until now. */
   async release(): Promise<boolean> {
-    if (this.#released) return false;
-    this.#released = true;
-    clearTimeout(this.#timer);
+    if (this.#ended) return false;
+    this.#end();
     return this.#calls.release();
+  }
+
+  /** Leaves it held, but renews it no more: `client.renewLock` and `client.releaseLock` take what it answers. */
+  detach(): LockKey {
+    this.#end();
+    return this.#key;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
+  }
+
+  #end(): void {
+    this.#ended = true;
+    clearTimeout(this.#timer);
+  }
+
+  get #fenceAt(): number {
+    return this.#until - (1 - FENCE_SHARE) * this.#leaseTimeMs;
+  }
+
+  /** Renews it a third of the lease time after it was acquired or renewed. */
+  #renewInTime(): void {
+    this.#renewAfter(Math.max(0, this.#until - (this.#leaseTimeMs * 2) / 3 - performance.now()));
   }
 
   #renewAfter(ms: number): void {
@@ -92,25 +140,24 @@ export class Lock implements AsyncDisposable {
 
   async #renew(): Promise<void> {
     const sentAt = performance.now();
-    const fenceAt = this.#until - (1 - FENCE_SHARE) * this.#leaseTimeMs;
+    const fenceAt = this.#fenceAt;
     const fence = setTimeout(() => this.#lose("could not be renewed in time"), Math.max(0, fenceAt - sentAt));
     try {
-      const leaseTimeMs = await this.#calls.renew({ timeout: Math.max(1_000, Math.floor(this.#leaseTimeMs / 3)) });
-      this.#leaseTimeMs = leaseTimeMs;
-      this.#until = sentAt + leaseTimeMs;
-      if (!this.#released && !this.signal.aborted) this.#renewAfter(leaseTimeMs / 3);
+      const heldMs = await this.#calls.renew({ timeout: Math.max(1_000, Math.floor(this.#leaseTimeMs / 3)) });
+      this.#until = sentAt + heldMs;
+      if (!this.#ended && !this.signal.aborted) this.#renewInTime();
     } catch (error) {
       const isLost = error instanceof HaulierError && error.code === "ABORTED";
       if (isLost) this.#lose("was lost");
       else if (performance.now() >= fenceAt) this.#lose("could not be renewed in time");
-      else if (!this.#released && !this.signal.aborted) this.#renewAfter(Math.min(1_000, this.#leaseTimeMs / 12));
+      else if (!this.#ended && !this.signal.aborted) this.#renewAfter(Math.min(1_000, this.#leaseTimeMs / 12));
     } finally {
       clearTimeout(fence);
     }
   }
 
   #lose(how: string): void {
-    if (this.#released || this.signal.aborted) return;
+    if (this.#ended || this.signal.aborted) return;
     clearTimeout(this.#timer);
     this.#lost.abort(
       errorOfCode(`the lock ${JSON.stringify(this.name)} ${how}`, { code: "ABORTED", reason: "LOCK_LOST" }),

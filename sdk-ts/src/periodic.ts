@@ -4,13 +4,15 @@ import { type Duration, durationMs } from "./duration.js";
 import { HaulierError, invalidField } from "./errors.js";
 import { RESTART_DELAY_MS } from "./limits.js";
 import type { Lock } from "./lock.js";
-import type { Logger } from "./log.js";
+import { type Logger, stderrLogger } from "./log.js";
 import { backoffMs, sleep } from "./retry.js";
 
 /** What one run of a periodic or background worker is given; fresh for each run. */
 export interface PeriodicContext {
   /** Name of the periodic worker. */
   readonly name: string;
+  /** Number of this run in this program, from 1. */
+  readonly run: number;
   /** Aborted when the run is to stop: at shutdown, or when a singleton has lost its lock. */
   readonly signal: AbortSignal;
   /** A client, to enqueue and the like. */
@@ -35,13 +37,17 @@ export interface PeriodicOptions extends BackgroundOptions {
   readonly runAtStart?: boolean;
 }
 
+/** Where a run takes place. */
+type Where = Pick<PeriodicContext, "signal" | "fencingToken">;
+
 type Run = (context: PeriodicContext) => unknown;
 
 /** A periodic or background worker of this program. It is not stored anywhere: another program has its own. */
 export class PeriodicWorker {
-  readonly #work: (context: Omit<PeriodicContext, "name" | "client">) => Promise<void>;
+  readonly #work: (context: Where) => Promise<void>;
   readonly #options: BackgroundOptions;
   #client: Client | undefined;
+  #runs = 0;
   #logger: Logger | undefined;
   #stop: AbortController | undefined;
   #ended: Promise<void> = Promise.resolve();
@@ -49,7 +55,7 @@ export class PeriodicWorker {
   private constructor(
     readonly name: string,
     options: BackgroundOptions,
-    work: (worker: PeriodicWorker, context: Omit<PeriodicContext, "name" | "client">) => Promise<void>,
+    work: (worker: PeriodicWorker, context: Where) => Promise<void>,
   ) {
     checkName(name, "name");
     if (typeof options.singleton === "string") checkName(options.singleton, "singleton");
@@ -86,8 +92,8 @@ export class PeriodicWorker {
     return this.#stop !== undefined;
   }
 
-  /** Starts it; does nothing while it is on. @internal */
-  startWith(client: Client, logger: Logger): void {
+  /** Starts it in a program without a worker, until {@link stop}; does nothing while it is on. */
+  startWith(client: Client, logger: Logger = stderrLogger): void {
     this.#client = client;
     this.#logger = logger;
     this.start();
@@ -136,7 +142,7 @@ export class PeriodicWorker {
   #lock(signal: AbortSignal): Promise<Lock | undefined> | undefined {
     const { leaseTime, singleton } = this.#options;
     return this.#client?.lock(typeof singleton === "string" ? singleton : this.name, {
-      wait: "20s",
+      wait: "forever",
       owner: this.name,
       signal,
       ...(leaseTime !== undefined && { leaseTime }),
@@ -144,10 +150,10 @@ export class PeriodicWorker {
   }
 
   /** Whether the run ended without an error. */
-  async #runOnce(run: Run, context: Omit<PeriodicContext, "name" | "client">): Promise<boolean> {
+  async #runOnce(run: Run, context: Where): Promise<boolean> {
     if (this.#client === undefined) return true;
     try {
-      await run({ ...context, name: this.name, client: this.#client });
+      await run({ ...context, name: this.name, run: ++this.#runs, client: this.#client });
       return true;
     } catch (error) {
       if (!context.signal.aborted) this.#logger?.error(`${this.name}: a run failed: ${message(error)}`);

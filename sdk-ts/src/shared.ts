@@ -64,7 +64,7 @@ export {
   UnavailableError,
   UnimplementedError,
 } from "./errors.js";
-export { Lock, type LockInfo, type LockOptions } from "./lock.js";
+export { Lock, type LockInfo, type LockKey, type LockOptions } from "./lock.js";
 export type {
   ApiCall,
   Backoff,

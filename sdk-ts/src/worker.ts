@@ -200,6 +200,9 @@ export class Worker {
   }
 
   #addPeriodic(periodic: PeriodicWorker): PeriodicWorker {
+    if (this.#periodics.some(({ name }) => name === periodic.name)) {
+      throw invalidField("name", `${periodic.name} is a periodic or background worker already`);
+    }
     this.#periodics.push(periodic);
     if (this.#run !== undefined && !this.#stopping.signal.aborted && isEnabled("HAULIER_PERIODIC_ENABLED")) {
       periodic.startWith(this.client, this.#logger);

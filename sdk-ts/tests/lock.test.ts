@@ -10,8 +10,12 @@ describe("a lock that is held", () => {
   beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
   afterEach(() => void vi.useRealTimers());
 
-  const hold = (calls: Partial<LockCalls>) =>
-    new Lock("x", 7, 30_000, performance.now(), { renew: async () => 30_000, release: async () => true, ...calls });
+  const hold = (calls: Partial<LockCalls>, { leaseTimeMs = 30_000, waitedMs = 0 } = {}) =>
+    new Lock(
+      { name: "x", ownerId: "o", fencingToken: 7 },
+      { leaseTimeMs, heldMs: leaseTimeMs + waitedMs, sentAt: performance.now() - waitedMs },
+      { renew: async () => leaseTimeMs, release: async () => true, ...calls },
+    );
 
   test("renews itself at a third of its lease time, until it is released", async () => {
     const renew = vi.fn(async () => 30_000);
@@ -23,6 +27,28 @@ describe("a lock that is held", () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(renew).toHaveBeenCalledTimes(3);
     expect(lock.signal.aborted).toBe(false);
+  });
+
+  test("is renewed at a third of its lease time after a long wait for it too", async () => {
+    const renew = vi.fn(async () => 6_000);
+    const lock = hold({ renew }, { leaseTimeMs: 6_000, waitedMs: 20_000 });
+    expect(lock.isHeld).toBe(true);
+    await vi.advanceTimersByTimeAsync(1_990);
+    expect(renew).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(20);
+    expect(renew).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(lock.isHeld).toBe(true);
+  });
+
+  test("is renewed no more once it is detached", async () => {
+    const renew = vi.fn(async () => 30_000);
+    const release = vi.fn(async () => true);
+    const lock = hold({ renew, release });
+    expect(lock.detach()).toEqual({ name: "x", ownerId: "o", fencingToken: 7 });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await lock.release()).toBe(false);
+    expect([renew, release].map((call) => call.mock.calls.length)).toEqual([0, 0]);
   });
 
   test("is lost at once when the server says so", async () => {
@@ -72,6 +98,22 @@ describe("a named lock on the server", () => {
     expect(second?.fencingToken).toBeGreaterThan(first.fencingToken);
     await second?.release();
     expect(await client.listLocks({ namePrefix: name }).all()).toEqual([]);
+  });
+
+  test("is the same for the same owner id, and held on by its key", async () => {
+    const client = connect({ address });
+    const name = fresh();
+    const first = await client.lock(name, { ownerId: name });
+    const again = await client.lock(name, { ownerId: name });
+    expect(again?.fencingToken).toBe(first?.fencingToken);
+    again?.detach();
+    if (first === undefined) throw new Error("the first got no lock");
+    const key = first.detach();
+    expect(await client.renewLock(key, "10s")).toBe(10_000);
+    expect(await client.releaseLock(key)).toBe(true);
+    expect(await client.releaseLock(key)).toBe(false);
+    await expect(client.lock(name, { wait: "forever" })).resolves.toMatchObject({ isHeld: true });
+    await expect(client.renewLock(key, "10s")).rejects.toMatchObject({ name: "AbortedError", reason: "LOCK_LOST" });
   });
 
   test("is told lost when an operator breaks it", async () => {

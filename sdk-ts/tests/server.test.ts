@@ -634,11 +634,17 @@ describe("a worker", () => {
     fresh();
     const worker = work({});
     let runs = 0;
-    const periodic = worker.periodic("count", { period: "20ms", runAtStart: true }, () => {
+    const numbers: number[] = [];
+    const periodic = worker.periodic("count", { period: "20ms", runAtStart: true }, ({ run }) => {
       runs++;
+      numbers.push(run);
       if (runs === 2) throw new Error("once");
     });
     await expect.poll(() => runs).toBeGreaterThan(4);
+    expect(numbers.slice(0, 4)).toEqual([1, 2, 3, 4]);
+    expect(() => worker.background("count", {}, () => {})).toThrow(
+      /^name: count is a periodic or background worker already/,
+    );
     await periodic.stop();
     const at = runs;
     await new Promise((resolve) => setTimeout(resolve, 80));
