@@ -44,7 +44,7 @@ export type AcquireLockRequest = Message<"haulier.v1.AcquireLockRequest"> & {
   owner: string;
 
   /**
-   * How long it is held unless it is renewed, counted from when this call was sent: 5 s to 10 min. Default: 30 s.
+   * How long it is held unless it is renewed, counted from when it was acquired: 5 s to 10 min. Default: 30 s.
    *
    * @generated from field: google.protobuf.Duration lease_time = 4;
    */
@@ -86,14 +86,15 @@ export type AcquireLockResponse = Message<"haulier.v1.AcquireLockResponse"> & {
   fencingToken: bigint;
 
   /**
-   * How long it is held, counted from when the call was sent. Unset: not acquired.
+   * How long it is held, counted from when the call was sent: `lease_time` of the request and what the call waited. Unset: not
+   * acquired.
    *
    * @generated from field: google.protobuf.Duration lease_time = 3;
    */
   leaseTime?: Duration | undefined;
 
   /**
-   * The lock with its present holder.
+   * The lock with its present holder. Unset: it became free when the wait was over.
    *
    * @generated from field: haulier.v1.Lock lock = 4;
    */
@@ -352,7 +353,9 @@ export const BreakLockResponseSchema: GenMessage<BreakLockResponse> = /*@__PURE_
  */
 export const LockService: GenService<{
   /**
-   * Acquires a lock, or waits for it. The same owner id gets the same lock and token again, renewed. Scope: work.
+   * Acquires a lock, or waits for it. The same owner id gets the same lock and token again, renewed. Those who wait on one
+   * server are served in the order in which they came, a repeated call at the end; between servers, and for calls that do not
+   * wait, chance decides. Scope: work.
    *
    * @generated from rpc haulier.v1.LockService.AcquireLock
    */
@@ -373,7 +376,7 @@ export const LockService: GenService<{
     output: typeof RenewLockResponseSchema;
   },
   /**
-   * Releases a lock. One that is no longer held is OK. Scope: work.
+   * Releases a lock. One that is no longer held is OK. Its time alone takes a lock from nobody: another holder does. Scope: work.
    *
    * @generated from rpc haulier.v1.LockService.ReleaseLock
    */

@@ -248,8 +248,8 @@ export const JobOptionsSchema: GenMessage<JobOptions> = /*@__PURE__*/
 export type RetryPolicy = Message<"haulier.v1.RetryPolicy"> & {
   /**
    * Name of the set of values to start from: `default` (2 retries; 5 s, doubling, at most 300 s, jitter), `abp` (60 s,
-   * doubling, without a limit of retries until 2 days are over, then abandoned) or `none` (no retries). Default: `default`.
-   * An unknown name is INVALID_ARGUMENT.
+   * doubling, without a limit of retries until 2 days are over, then abandoned), `none` (no retries), or one of the server's
+   * configuration. Default: the server's default profile, `default` unless configured. An unknown name is INVALID_ARGUMENT.
    *
    * @generated from field: string profile = 1;
    */
@@ -299,7 +299,7 @@ export type RetryPolicy = Message<"haulier.v1.RetryPolicy"> & {
   maxDelay?: Duration | undefined;
 
   /**
-   * Time after which a failing job is not tried again but fails as ABANDONED, counted from its first attempt of the run.
+   * Time after which a failing job is not tried again but fails as ABANDONED, counted from when its run could first start.
    * Default of the profile `default`: none. At most 365 days.
    *
    * @generated from field: google.protobuf.Duration give_up_after = 8;
