@@ -25,7 +25,7 @@ hosts = ["example.org"]
 [targets.shop]
 url = "https://shop.example.org"
 protocol = "http"
-allowed = ["POST /orders/*"]
+allowed = ["POST /orders/*/receipt"]
 
 [targets.shop-grpc]
 url = "https://shop.example.org"
