@@ -17,6 +17,7 @@ mod next;
 mod queue;
 mod retention;
 mod retry;
+pub mod schedule;
 mod session;
 mod token;
 
