@@ -22,6 +22,7 @@ use crate::keeper::{Keeper, Keeping};
 use crate::options::Heritage;
 use crate::pages::Pages;
 use crate::payload::Payload;
+use crate::recurring::RecurringTasks;
 use crate::retry::{self, Backoff, Repeat};
 use crate::watch::{Watch, WatchJobs};
 
@@ -228,8 +229,13 @@ impl Client {
         Ok(answer.delivery.unwrap_or_default())
     }
 
-    /// The connection, for the services that have no typed calls here:
-    /// `RecurringTaskServiceClient::new(client.transport())`. Calls made so are not retried.
+    /// Tasks that recur on cron or an interval: put, look, pause, resume, trigger, delete, preview.
+    pub fn recurring(&self) -> RecurringTasks {
+        RecurringTasks::new(self.clone())
+    }
+
+    /// The connection, for the services that have no typed calls here: `AdminServiceClient::new(client.transport())`. Calls made
+    /// so are not retried.
     pub fn transport(&self) -> Transport {
         self.transport.clone()
     }

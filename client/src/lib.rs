@@ -69,6 +69,21 @@
 //! }
 //! ```
 //!
+//! # Recur
+//!
+//! ```no_run
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize)] pub struct CheckUrls { pub urls: Vec<String> }
+//! # impl haulier::Command for CheckUrls { type Output = Vec<String>; }
+//! # async fn example(client: haulier::Client) -> haulier::Result<()> {
+//! use haulier::{RecurringTask, Schedule};
+//!
+//! let nightly = Schedule::cron("30 2 * * *").time_zone("Europe/Vienna");
+//! client.recurring().put(RecurringTask::command(CheckUrls { urls: vec![] }, nightly)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What a handler can rely on
 //!
 //! - A value completes the job. Any error is retried by the job's policy; [`NonRetryable`] never; [`RetryAfter`] when it says so. A
@@ -132,6 +147,7 @@ mod outcome;
 mod pages;
 mod payload;
 mod periodic;
+mod recurring;
 mod report;
 mod retry;
 mod session;
@@ -157,6 +173,10 @@ pub use options::{Dependency, Options, Priority, RetryPolicy};
 pub use pages::{Page, Pages};
 pub use payload::Payload;
 pub use periodic::{Background, Periodic, PeriodicWorker, PeriodicWorkers, RunContext};
+pub use recurring::{
+    CatchUp, ListRecurring, OverlapPolicy, PreviewSchedule, PutResult, RecurringTask, RecurringTasks,
+    Schedule, TriggerRecurring,
+};
 pub use watch::{JobEvent, JobsEvent, Watch, WatchEvent, WatchJobs, WatchJobsEvent};
 pub use worker::{CommandOptions, Worker};
 

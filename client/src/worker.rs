@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -20,6 +21,8 @@ use crate::errors::{Error, HandlerError, Result};
 use crate::job::Job;
 use crate::payload::Payload;
 use crate::periodic::{Background, Periodic, PeriodicWorkers, RunContext};
+use crate::recurring::RecurringTask;
+use crate::retry::Backoff;
 use crate::session::{self, Drain, Handler, Orders, Settings, typed};
 use crate::switch;
 
@@ -56,6 +59,7 @@ pub struct Worker {
     periodic: PeriodicWorkers,
     /// What was first said that cannot be.
     refused: Option<Error>,
+    recurring: Vec<RecurringTask>,
 }
 
 /// How a command is declared, when more than its name is to be said.
@@ -115,7 +119,8 @@ impl Worker {
             drain_time: DRAIN_TIME,
         };
         let periodic = PeriodicWorkers::off(client.clone());
-        Self { client, settings, handlers: HashMap::new(), periodic, refused: None }
+        let recurring = Vec::new();
+        Self { client, settings, handlers: HashMap::new(), periodic, recurring, refused: None }
     }
 
     /// Serves a command by its type. The handler gives back the output, or any error: see [`HandlerError`].
@@ -214,6 +219,12 @@ impl Worker {
         self.periodic.clone()
     }
 
+    /// A recurring task that is put each time this worker process starts, before it claims jobs. Put again it changes nothing.
+    pub fn recurring(mut self, task: RecurringTask) -> Self {
+        self.recurring.push(task);
+        self
+    }
+
     /// Name for people, such as host and purpose; several worker processes may share one. Default: program, process and host.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
@@ -302,12 +313,17 @@ impl Worker {
     }
 
     async fn run_jobs(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) -> Result<()> {
+        tokio::pin!(drain);
+        tokio::select! {
+            done = self.put_recurring() => done?,
+            () = &mut drain => return Ok(()),
+        }
         let orders = Orders::new();
         let _guard = AbortWhenDropped(|| orders.abort());
         let mut ended = self.spawn_engine(orders.clone())?;
         tokio::select! {
             result = &mut ended => return flatten(result),
-            () = drain => orders.drain(Drain { reason: "the program was told to stop".into(), time: None }),
+            () = &mut drain => orders.drain(Drain { reason: "the program was told to stop".into(), time: None }),
         }
         tokio::select! {
             result = &mut ended => flatten(result),
@@ -316,6 +332,22 @@ impl Worker {
                 flatten(ended.await).and(Err(Error::Aborted))
             }
         }
+    }
+
+    /// Puts the recurring tasks, waiting for a server that is away as claims do.
+    async fn put_recurring(&self) -> Result<()> {
+        let tasks = self.client.recurring();
+        let mut backoff = Backoff::refusals();
+        for task in &self.recurring {
+            while let Err(error) = tasks.put(task.clone()).await {
+                if !is_away(&error) {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "a recurring task could not be put, trying again");
+                backoff.pause().await;
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self, runs_jobs: bool) -> Result<()> {
@@ -350,6 +382,15 @@ impl Worker {
         };
         std::thread::Builder::new().name("haulier-worker".into()).spawn(engine).map_err(no_engine)?;
         Ok(ended)
+    }
+}
+
+/// Is the server away for now, rather than this being refused?
+fn is_away(error: &Error) -> bool {
+    let passing = [Code::Unavailable, Code::DeadlineExceeded, Code::ResourceExhausted];
+    match error.code() {
+        Some(code) => passing.contains(&code),
+        None => matches!(error, Error::Connect { .. }),
     }
 }
 

@@ -40,6 +40,8 @@ mod profiles;
 mod queues;
 #[path = "system/read.rs"]
 mod read;
+#[path = "system/recurring.rs"]
+mod recurring;
 #[path = "system/report.rs"]
 mod report;
 #[path = "system/requeue.rs"]

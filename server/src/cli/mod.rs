@@ -10,6 +10,7 @@ mod history;
 mod lock;
 mod program;
 mod queue;
+mod recurring;
 mod show;
 
 use std::io::Write as _;
@@ -68,6 +69,9 @@ pub enum Command {
     History(History),
     /// Look at queues, pause and resume them
     Queue(Queue),
+    /// Tasks that recur on cron or an interval
+    #[command(subcommand)]
+    Recurring(recurring::Recurring),
 }
 
 /// Where the server is, and how to show what it says.
@@ -253,6 +257,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Lock(command) => lock::run(command).await,
         Command::History(arguments) => history::history(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
+        Command::Recurring(command) => recurring::run(command).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }

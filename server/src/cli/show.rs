@@ -6,8 +6,11 @@ use comfy_table::{ContentArrangement, Table, presets};
 use haulier::proto::job_result::Record;
 use haulier::proto::job_summary::Work;
 use haulier::proto::payload::Kind;
+use haulier::proto::recurring_task::Work as TaskWork;
+use haulier::proto::schedule::Timing;
 use haulier::proto::{
     AttemptOutcome, HistoryMonth, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload, Queue,
+    RecurringTask,
 };
 use haulier::{JobState, LogLevel};
 
@@ -147,6 +150,96 @@ pub(super) fn job(job: &JobResult, attempts: &[JobAttempt]) {
     row("result", result);
     line(&table.to_string());
     show_attempts(attempts);
+}
+
+/// Recurring tasks, a row each.
+pub(super) fn tasks(tasks: &[RecurringTask]) {
+    let mut table =
+        table(&["name", "command", "schedule", "next", "last", "last job", "state", "runs", "skipped"]);
+    for task in tasks {
+        let state = if task.last_job_id == 0 { "" } else { state(task.last_state()) };
+        table.add_row([
+            task.name.clone(),
+            task_work(task),
+            schedule(task),
+            next(task),
+            task.last_time.map(|time| time.to_string()).unwrap_or_default(),
+            if task.last_job_id == 0 { String::new() } else { task.last_job_id.to_string() },
+            state.to_owned(),
+            task.run_count.to_string(),
+            task.skip_count.to_string(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// One recurring task with all that is known of it.
+pub(super) fn task(task: &RecurringTask) {
+    let mut table = table(&[]);
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            table.add_row([name.to_owned(), value]);
+        }
+    };
+    let time = |time: &Option<_>| time.as_ref().map(ToString::to_string).unwrap_or_default();
+    row("name", task.name.clone());
+    row("description", task.description.clone());
+    row("command", task_work(task));
+    row("schedule", schedule(task));
+    row("overlap", word(task.overlap_policy().as_str_name(), "OVERLAP_POLICY_"));
+    row("catch-up", word(task.catch_up_policy().as_str_name(), "CATCH_UP_POLICY_"));
+    row("from", time(&task.start_time));
+    row("until", time(&task.end_time));
+    row("paused", if task.paused { format!("yes {}", task.pause_reason) } else { String::new() });
+    let upcoming: Vec<String> = task.upcoming_times.iter().map(ToString::to_string).collect();
+    row("next", if upcoming.is_empty() { next(task) } else { upcoming.join("\n") });
+    row("last", time(&task.last_time));
+    row("last job", if task.last_job_id == 0 { String::new() } else { task.last_job_id.to_string() });
+    row("last ref id", task.last_ref_id.clone());
+    row(
+        "last state",
+        if task.last_job_id == 0 { String::new() } else { state(task.last_state()).to_owned() },
+    );
+    row("last error", task.last_error.as_ref().map(error_text).unwrap_or_default());
+    row("runs", task.run_count.to_string());
+    row("skipped", task.skip_count.to_string());
+    row("last skipped", time(&task.last_skip_time));
+    row("why skipped", task.last_skip_reason.clone());
+    row("request", payload(task.request.as_ref()));
+    row("created", time(&task.create_time));
+    row("changed", time(&task.update_time));
+    line(&table.to_string());
+}
+
+fn task_work(task: &RecurringTask) -> String {
+    match &task.work {
+        Some(TaskWork::Command(command)) => command.clone(),
+        Some(TaskWork::Api(api)) => api.target.clone(),
+        None => String::new(),
+    }
+}
+
+fn schedule(task: &RecurringTask) -> String {
+    let schedule = task.schedule.clone().unwrap_or_default();
+    match schedule.timing {
+        Some(Timing::Cron(cron)) => format!("{cron} ({})", schedule.time_zone),
+        Some(Timing::Interval(interval)) => format!("every {interval}"),
+        None => String::new(),
+    }
+}
+
+fn next(task: &RecurringTask) -> String {
+    match &task.next_time {
+        Some(time) => time.to_string(),
+        None if task.paused => "paused".to_owned(),
+        None if task.enabled == Some(false) => "disabled".to_owned(),
+        None => "never".to_owned(),
+    }
+}
+
+/// A value of an enum in words, as in `buffer one`.
+fn word(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase().replace('_', " ")
 }
 
 fn show_attempts(attempts: &[JobAttempt]) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    Attempt, CancelReason, Condition, Ended, Epoch, Fence, Filter, JobId, Level, LiveCounts, LogLine, Month,
-    Order, PausedQueue, Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Time, View,
+    Attempt, CancelReason, Condition, Definition, Ended, Epoch, Fence, Filter, JobId, Level, LiveCounts,
+    LogLine, Month, Order, PausedQueue, Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Task,
+    Time, View,
 };
 use crate::store::LeasedJob;
 
@@ -239,6 +240,67 @@ pub struct Queue {
     pub live: LiveCounts,
     /// Live worker processes that serve it.
     pub workers: usize,
+}
+
+/// A recurring task as its program declares it.
+#[derive(Clone, Debug)]
+pub struct PutTaskCall {
+    /// Its name.
+    pub name: String,
+    /// What it is; whether it is enabled is said by `enabled`.
+    pub definition: Definition,
+    /// Whether it is due at all; none: as it was, or yes for a new one.
+    pub enabled: Option<bool>,
+    /// The request of each run.
+    pub request: Payload,
+}
+
+/// What a put of a recurring task came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutTask {
+    /// It was made.
+    Created,
+    /// Its definition changed.
+    Updated,
+    /// It was so already.
+    Unchanged,
+}
+
+/// A recurring task with its last run.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// The task.
+    pub task: Task,
+    /// The job of the last run, if it is still known.
+    pub last: Option<View>,
+}
+
+/// A page of recurring tasks that is asked for.
+#[derive(Clone, Debug)]
+pub struct ListTasksCall {
+    /// Only those whose name starts so.
+    pub name_prefix: String,
+    /// Only those of this command.
+    pub command: String,
+    /// Only those that are paused, or that are not.
+    pub paused: Option<bool>,
+    /// Only those that are enabled, or that are not.
+    pub enabled: Option<bool>,
+    /// Tasks at most.
+    pub page_size: usize,
+    /// The token of the page before; empty for the first page.
+    pub page_token: String,
+}
+
+/// A run that was triggered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Triggered {
+    /// The job.
+    pub job: JobId,
+    /// Its ref id.
+    pub ref_id: String,
+    /// Whether this call made it.
+    pub created: bool,
 }
 
 /// A worker process that registers.

@@ -151,9 +151,11 @@ impl From<StoreError> for Error {
                 Error::DiskFull
             }
             StoreError::TooManyChildren(parent) => Error::TooManyChildren(parent),
-            StoreError::Taken(_) | StoreError::IdTaken | StoreError::Corrupt(_) | StoreError::Other(_) => {
-                Error::Internal(error.to_string())
-            }
+            StoreError::Taken(_)
+            | StoreError::IdTaken
+            | StoreError::Decided
+            | StoreError::Corrupt(_)
+            | StoreError::Other(_) => Error::Internal(error.to_string()),
         }
     }
 }

@@ -149,6 +149,7 @@ pub(super) fn label(filter: &Filter) -> Option<(LabelKind, String)> {
     [
         (LabelKind::Batch, filter.batch_id.as_str()),
         (LabelKind::Parent, parent.as_str()),
+        (LabelKind::Task, filter.recurring_task.as_str()),
         (LabelKind::Tag, filter.tag.as_str()),
         (LabelKind::User, filter.user_id.as_str()),
         (LabelKind::Worker, filter.worker.as_str()),

@@ -30,6 +30,7 @@ mod lock_queue;
 mod prepare;
 mod queues;
 mod read;
+mod recurring;
 mod report;
 mod room;
 mod routes;
@@ -62,6 +63,7 @@ use group::Group;
 use hub::Hub;
 use ids::Ids;
 use lock_queue::LockQueues;
+use recurring::Recurring;
 use report::{FinishWork, LogWork, ProgressWork};
 use room::Room;
 use routes::Routes;
@@ -83,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) locks: Arc<LockQueues>,
     pub(crate) figures: Figures,
     pub(crate) settling: Settling,
+    pub(crate) recurring: Recurring,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
 
@@ -119,6 +122,7 @@ impl Engine {
             locks: Arc::default(),
             settling: Settling::default(),
             figures: Figures::default(),
+            recurring: Recurring::default(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });
         core.routes.reload(&*core.store).await?;

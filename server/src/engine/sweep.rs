@@ -34,6 +34,7 @@ impl Engine {
     }
 
     /// Forgets what has outlived its use: request ids, lost sessions, locks that nobody holds.
+    /// Forgets what has outlived its use: request ids, decisions about due times, lost sessions.
     pub async fn forget_old(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
         unit(async move {
@@ -43,6 +44,8 @@ impl Engine {
             while lock.is_some() {
                 lock = core.store.forget_locks(lock, FORGET_STEP).await?;
             }
+            let old_ticks = core.clock.now().minus(limits::TICK_LIFE);
+            while core.store.forget_ticks(old_ticks, FORGET_STEP).await? {}
             let mut after = None;
             loop {
                 after = core.store.forget_requests(after, FORGET_STEP).await?;

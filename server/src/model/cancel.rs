@@ -18,6 +18,8 @@ pub enum CancelReason {
     Forced,
     /// Its handler ended it as cancelled without having been asked.
     Handler,
+    /// A later run of its recurring task took its place.
+    Superseded,
 }
 
 /// The cancellation that ended a run.

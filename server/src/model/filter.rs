@@ -41,6 +41,8 @@ pub struct Filter {
     pub user_id: String,
     /// Arguments that must be there with these values.
     pub args: BTreeMap<String, String>,
+    /// The name of the recurring task that made it.
+    pub recurring_task: String,
     /// The start of the ref id.
     pub ref_id_prefix: String,
     /// Enqueued at this time or later.
@@ -68,6 +70,7 @@ impl Filter {
             && is_or_empty(&self.created_by, &spec.created_by)
             && is_or_empty(&self.user_id, &spec.user_id)
             && self.args.iter().all(|(key, value)| spec.args.get(key) == Some(value))
+            && is_or_empty(&self.recurring_task, spec.task.as_ref().map_or("", |run| &run.name))
             && spec.ref_id.starts_with(&self.ref_id_prefix)
             && self.create_time_from.is_none_or(|from| view.job.create_time >= from)
             && self.create_time_to.is_none_or(|to| view.job.create_time < to)

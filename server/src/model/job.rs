@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancelled, Epoch, JobError, JobId, Lease, Month, RetryPolicy, RouteId, Run, SessionId, Time, limits,
+    Cancelled, Epoch, JobError, JobId, Lease, Month, RetryPolicy, RouteId, Run, SessionId, TaskRun, Time,
+    limits,
 };
 
 /// What people see of a job.
@@ -289,6 +290,9 @@ pub struct Spec {
     /// Where to notify of the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Reply>,
+    /// The recurring task that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRun>,
     /// Its handler is stopped when its worker process is in doubt about the lease.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
@@ -342,6 +346,7 @@ impl Spec {
             callback: None,
             callback_of: None,
             reply: None,
+            task: None,
             strict: false,
             tag: String::new(),
             batch_id: String::new(),

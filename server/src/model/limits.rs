@@ -188,3 +188,30 @@ pub const LOG_FIELDS_MAX: usize = 64;
 pub const WATCH_INITIAL_MAX: usize = 10_000;
 /// Arguments in a filter.
 pub const FILTER_ARGS_MAX: usize = 8;
+
+/// Shortest interval of a recurring task.
+pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A cron expression, a seed or the name of a task, characters.
+pub const SCHEDULE_CHARS_MAX: usize = 255;
+/// A recurring task's description, characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 1_024;
+/// How far back missed due times are made up for unless the task says otherwise.
+pub const CATCH_UP_WINDOW_DEFAULT: Duration = Duration::from_secs(3_600);
+/// How far back missed due times may be made up for.
+pub const CATCH_UP_WINDOW_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Missed due times that are made up for at most.
+pub const CATCH_UP_RUNS_MAX: usize = 100;
+/// Runs of a task that are looked at for whether they have ended.
+pub const OPEN_RUNS_MAX: usize = 32;
+/// Decisions about due times are remembered for this long; so far a clock may step back without a due time running twice.
+pub const TICK_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// How often it is looked for tasks that other servers changed.
+pub const TASK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Tasks that one look takes up.
+pub const DUE_TASKS_MAX: i64 = 100;
+/// Times that a preview gives when it is asked for no number.
+pub const PREVIEW_DEFAULT: i32 = 5;
+/// Times that a preview gives at most.
+pub const PREVIEW_MAX: i32 = 500;
+/// Due times to come that are shown with a task.
+pub const UPCOMING_SHOWN: usize = 5;

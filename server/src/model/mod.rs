@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod next;
 mod queue;
+mod recurring;
 mod retention;
 mod retry;
 pub mod schedule;
@@ -34,6 +35,10 @@ pub use lock::{HoldTime, LockSecret, NamedLock};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
 pub use queue::{LiveCounts, PausedQueue};
+pub use recurring::{
+    CatchUp, Definition, Due, Moments, Overlap, ScheduleError, Skip, Standing, Task, TaskId, TaskParent,
+    TaskRun, Timing, decide, due_ref_id, first_due, upcoming,
+};
 pub use retention::Retention;
 pub use retry::{Backoff, RetryPolicy, RetryProfiles};
 pub use session::{ServedCommand, Session, SessionState};

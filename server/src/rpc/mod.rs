@@ -12,9 +12,9 @@ mod deadline;
 mod health;
 mod job_service;
 mod lock_service;
-mod not_built;
 mod paging;
 mod queue_service;
+mod recurring_task_service;
 mod report_stream;
 mod status;
 mod worker_service;
@@ -43,8 +43,8 @@ use crate::model::limits;
 use admin_service::Admin;
 use job_service::Jobs;
 use lock_service::Locks;
-use not_built::NotBuilt;
 use queue_service::Queues;
+use recurring_task_service::RecurringTasks;
 use report_stream::Reports;
 use worker_service::Workers;
 
@@ -57,7 +57,7 @@ pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &Cance
     let mut routes = Routes::builder();
     let reports = Reports { engine: engine.clone(), settings: settings.clone(), stop: stop.clone() };
     let admin = Admin { engine: engine.clone(), retention: settings.retention };
-    let jobs = Jobs { engine: engine.clone(), settings };
+    let jobs = Jobs { engine: engine.clone(), settings: settings.clone() };
     // The layer goes around each service: around the server it would refuse every plain HTTP/1.1 request.
     macro_rules! add {
         ($service:expr) => {
@@ -73,10 +73,10 @@ pub fn routes(engine: &Engine, settings: Settings, health: &Health, stop: &Cance
     // Batches are large.
     add!(JobServiceServer::new(jobs), limits::MESSAGE_BULK_BYTES_MAX);
     add!(WorkerServiceServer::new(Workers { reports }));
-    add!(RecurringTaskServiceServer::new(NotBuilt));
     add!(QueueServiceServer::new(Queues { engine: engine.clone() }));
     add!(LockServiceServer::new(Locks { engine: engine.clone() }));
     add!(AdminServiceServer::new(admin));
+    add!(RecurringTaskServiceServer::new(RecurringTasks { engine: engine.clone(), settings }));
     routes.add_service(GrpcWebLayer::new().layer(health.service()));
     add_reflection(&mut routes);
     routes.routes()

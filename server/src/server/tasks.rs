@@ -31,6 +31,7 @@ impl Tasks {
         let tasks = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
         tasks.serve_claims(engine.clone());
         tasks.settle(engine.clone());
+        tasks.recur(engine.clone());
         tasks.every("reaper", limits::TICK, engine, async |engine| engine.sweep().await);
         tasks.every("pulse", PULSE_INTERVAL, engine, async |engine| engine.pulse().await);
         tasks.every("cancel poll", limits::CANCEL_POLL, engine, async |engine| engine.poll_cancels().await);
@@ -70,12 +71,25 @@ impl Tasks {
 
     /// What follows the ends of runs.
     fn settle(&self, engine: Engine) {
+        self.run_on("settling", engine, async |engine, stop| engine.run_settling(stop).await);
+    }
+
+    /// Recurring tasks that are due.
+    fn recur(&self, engine: Engine) {
+        self.run_on("recurring tasks", engine, async |engine, stop| engine.run_recurring(stop).await);
+    }
+
+    /// Runs what goes on until it is stopped, and again when it fails.
+    fn run_on<Work, Round>(&self, name: &'static str, engine: Engine, work: Work)
+    where
+        Work: Fn(Engine, CancellationToken) -> Round + Send + 'static,
+        Round: Future<Output = engine::Result<()>> + Send + 'static,
+    {
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
-            let mut trouble = Trouble::new("settling", Duration::from_millis(100));
+            let mut trouble = Trouble::new(name, Duration::from_millis(100));
             while !stop.is_cancelled() {
-                let (engine, token) = (engine.clone(), stop.clone());
-                let wait = match tokio::spawn(async move { engine.run_settling(token).await }).await {
+                let wait = match tokio::spawn(work(engine.clone(), stop.clone())).await {
                     Ok(Ok(())) => trouble.over(),
                     Ok(Err(error)) => trouble.note(&error),
                     Err(panic) => trouble.note(&panic),

@@ -41,7 +41,8 @@ use async_trait::async_trait;
 use crate::model::{
     Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
     Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey,
-    Retention, Route, RouteId, Run, ServerId, Session, SessionId, State, Time, View, Wait,
+    Retention, Route, RouteId, Run, ServerId, Session, SessionId, Skip, State, Task, TaskId, Time, View,
+    Wait,
 };
 
 /// Why a verb did not do its work.
@@ -60,6 +61,9 @@ pub enum StoreError {
     /// Keys of jobs that were to be stored together are taken: nothing was changed. Each with its place among them.
     #[error("{} of the jobs that were to be stored together exist already", .0.len())]
     Taken(Vec<(usize, Enqueued)>),
+    /// A due time of a recurring task was decided before: nothing was changed.
+    #[error("the due time was decided before")]
+    Decided,
     /// A parent would have more children than are allowed: nothing was changed.
     #[error("job {0} has as many children as a job may have")]
     TooManyChildren(JobId),
@@ -549,6 +553,8 @@ pub enum LabelKind {
     DependsOn,
     /// The ending of a run that did not complete: `failed` or `cancelled`.
     Ending,
+    /// The name of the recurring task.
+    Task,
 }
 
 impl LabelKind {
@@ -649,6 +655,57 @@ pub struct Walk {
     pub after: Option<JobId>,
     /// Ids at most.
     pub limit: i64,
+}
+
+/// How a recurring task is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKey<'a> {
+    /// By its id.
+    Id(TaskId),
+    /// By its name.
+    Name(&'a str),
+}
+
+/// What was decided about due times of a recurring task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs as this job.
+    Job(Time, JobId),
+    /// They were skipped.
+    Skipped(Skip),
+}
+
+/// A change of a recurring task, with what follows from it: stored whole or not at all.
+#[derive(Clone, Debug)]
+pub struct TaskChange {
+    /// The task as it shall be; its revision is the one that was seen.
+    pub task: Task,
+    /// When it was due next, as it was seen.
+    pub due: Option<Time>,
+    /// Whether its definition changes, and not only how it stands.
+    pub redefined: bool,
+    /// What was decided about due times.
+    pub decisions: Vec<Decision>,
+    /// Jobs that are stored with it.
+    pub jobs: Vec<NewJob>,
+}
+
+/// What became of a change of a recurring task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskChanged {
+    /// It is stored.
+    Stored(Wake),
+    /// Somebody else changed the task: nothing was changed.
+    Raced,
+}
+
+/// Since when servers look at what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The last tick of any server; none on a new database.
+    pub last_tick: Option<Time>,
+    /// When the latest outage was noticed, if one was.
+    pub noticed: Option<Time>,
 }
 
 /// A position among the log lines of a job: only what comes after it is read.
@@ -853,6 +910,26 @@ pub trait Store: Send + Sync + 'static {
     async fn resume_queue(&self, name: &str) -> Result<bool>;
     /// Jobs that have not ended, by route. Reads the live tables whole: for people, once in a while.
     async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>>;
+
+    /// Makes a recurring task and gives it its id; none when one of its name exists.
+    async fn make_task(&self, task: &Task) -> Result<Option<TaskId>>;
+    /// A recurring task.
+    async fn task(&self, key: TaskKey<'_>) -> Result<Option<Task>>;
+    /// Recurring tasks whose names start so and come after one, in their order, without their requests.
+    async fn tasks(&self, prefix: &str, after: &str, limit: i64) -> Result<Vec<Task>>;
+    /// Recurring tasks that are due by `now`.
+    async fn due_tasks(&self, now: Time, limit: i64) -> Result<Vec<TaskId>>;
+    /// When a recurring task is due next.
+    async fn next_task(&self) -> Result<Option<Time>>;
+    /// Changes a recurring task: [`StoreError::Decided`] when a due time was decided before, [`StoreError::Taken`] when keys
+    /// of its jobs are taken.
+    async fn change_task(&self, change: &TaskChange) -> Result<TaskChanged>;
+    /// Forgets a recurring task as it was seen; says whether it was still so.
+    async fn delete_task(&self, task: TaskId, revision: i64) -> Result<bool>;
+    /// Forgets decisions about due times before a time, at most `limit`; says whether there may be more.
+    async fn forget_ticks(&self, before: Time, limit: i64) -> Result<bool>;
+    /// Since when servers look at what is due.
+    async fn watch(&self) -> Result<Watch>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

@@ -41,6 +41,7 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::LockReadyRows, "SQLite sorts the few rows found by key"),
     (Sql::ReadCommands, "one row a command"),
     (Sql::LockReadyBetween, "only when the clock went back"),
+    (Sql::NextTask, "the first row in the order of its key"),
     (Sql::WalkLiveDown, "a list of all live jobs looks at all live jobs"),
     (Sql::WalkLiveUp, "a list of all live jobs looks at all live jobs"),
 ];
@@ -150,6 +151,9 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
         format!("job_{month} SELECT seq, 1, 0, 0, 1, 15, 0, x'00', 0, NULL, '{{}}', NULL"),
         format!("job_attempt_{month} SELECT seq, 1, 1, 1, 3, x'', '', 0, 0, 'x'"),
         format!("job_label_{month} SELECT 1, x'31', seq"),
+        "recurring_task SELECT seq, CAST(seq AS {bytes}), 1, seq, 0, 0, '{}', '{}', 0, NULL, NULL"
+            .replace("{bytes}", if store.engine.dialect() == Dialect::MySql { "BINARY" } else { "BLOB" }),
+        "recurring_tick SELECT seq, seq % 7, seq, 0, 0, 0".to_owned(),
         format!("job_log_{month} SELECT seq, 1, 1, 1, 0, 3, 'x', NULL"),
     ];
     let mut unit = store.engine.begin(Class::Vital).await.unwrap();
@@ -161,7 +165,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     unit.lent.connection.run("COMMIT".into()).await.unwrap();
     if store.engine.dialect() == Dialect::MySql {
         let analyze = format!(
-            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, outcome_{month}, job_{month}, job_label_{month}"
+            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, recurring_task, recurring_tick, outcome_{month}, job_{month}, job_label_{month}"
         );
         unit.lent.connection.look_up(&analyze).await.unwrap();
     }

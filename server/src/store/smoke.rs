@@ -59,6 +59,11 @@ on_both! {
     walks_go_both_ways
     a_clock_that_stepped_back_is_mended
     a_checkpoint_outlives_its_attempt
+    a_task_is_made_once_and_found_by_id_name_and_prefix
+    a_due_time_is_decided_once_with_its_job
+    of_racing_decisions_one_is_stored
+    a_run_whose_ref_id_is_taken_changes_nothing_of_its_task
+    decisions_are_forgotten_when_they_are_old
     every_statement_can_be_prepared
     racing_claimers_share_the_jobs_without_doubles
 }
@@ -819,4 +824,156 @@ async fn a_restarted_database_is_used_again_and_keeps_what_was_accepted() {
     let lease = bench.claim(1).await.remove(0).lease;
     server.restart().unwrap();
     assert_eq!(bench.finish(lease.fence, Ended::Completed).await, Finished::Stored(State::Completed));
+}
+
+fn task(name: &str) -> Task {
+    let definition = crate::model::Definition {
+        spec: Spec::new(Work::Command("Test".into())),
+        parents: Vec::new(),
+        delay: None,
+        timing: crate::model::Timing::Every(Duration::from_secs(1)),
+        start_time: None,
+        end_time: None,
+        overlap: crate::model::Overlap::Skip,
+        catch_up: crate::model::CatchUp::All(Duration::from_secs(5)),
+        enabled: true,
+        description: "what it is for".into(),
+    };
+    let mut standing = crate::model::Standing::new(Time(7));
+    standing.next_time = Some(Time(1_000));
+    Task {
+        id: TaskId(0),
+        name: name.into(),
+        definition,
+        request: Payload::Data { bytes: vec![0, 255].into(), content_type: "x/y".into() },
+        standing,
+        revision: 1,
+        create_time: Time(5),
+        update_time: Time(6),
+    }
+}
+
+impl Bench {
+    async fn make_task(&self, name: &str) -> Task {
+        let id = self.store.make_task(&task(name)).await.unwrap().unwrap();
+        self.store.task(TaskKey::Id(id)).await.unwrap().unwrap()
+    }
+
+    /// A change that lets the task run at its due time and moves it on by a second.
+    async fn run_task(&self, seen: &Task) -> TaskChange {
+        let due = seen.standing.next_time.unwrap();
+        let job = self.job(|spec| spec.ref_id = crate::model::due_ref_id(seen.id, due)).await;
+        let mut task = seen.clone();
+        task.standing.note_run(due, job.job.id, job.job.spec.ref_id.clone());
+        task.standing.next_time = Some(due.plus(Duration::from_secs(1)));
+        let decisions = vec![Decision::Job(due, job.job.id)];
+        TaskChange { task, due: Some(due), redefined: false, decisions, jobs: vec![job] }
+    }
+}
+
+async fn a_task_is_made_once_and_found_by_id_name_and_prefix(bench: Bench) {
+    let made = bench.make_task("nightly/é").await;
+    let wanted = task("nightly/é");
+    assert_eq!(made.definition, wanted.definition);
+    assert_eq!((&made.request, &made.standing), (&wanted.request, &wanted.standing));
+    assert_eq!((made.create_time, made.update_time, made.revision), (Time(5), Time(6), 1));
+    assert_eq!(bench.store.make_task(&task("nightly/é")).await.unwrap(), None);
+    assert_eq!(bench.store.task(TaskKey::Name("nightly/é")).await.unwrap().unwrap().id, made.id);
+    assert!(bench.store.task(TaskKey::Name("NIGHTLY/é")).await.unwrap().is_none());
+    assert!(bench.store.task(TaskKey::Id(TaskId(made.id.0 + 1))).await.unwrap().is_none());
+    for name in ["nightly", "nightly/a", "nightlz", "night"] {
+        bench.make_task(name).await;
+    }
+    let names = async |prefix: &str, after: &str, limit| {
+        let tasks = bench.store.tasks(prefix, after, limit).await.unwrap();
+        assert!(tasks.iter().all(|task| task.request == Payload::None));
+        tasks.into_iter().map(|task| task.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("", "", 9).await, ["night", "nightly", "nightly/a", "nightly/é", "nightlz"]);
+    assert_eq!(names("nightly", "", 9).await, ["nightly", "nightly/a", "nightly/é"]);
+    assert_eq!(names("nightly", "nightly", 1).await, ["nightly/a"]);
+    assert!(bench.store.delete_task(made.id, made.revision).await.unwrap());
+    assert!(!bench.store.delete_task(made.id, made.revision).await.unwrap());
+    let again = bench.make_task("nightly/é").await;
+    assert!(again.id > made.id, "a task of the same name is another task");
+}
+
+async fn a_due_time_is_decided_once_with_its_job(bench: Bench) {
+    let seen = bench.make_task("task").await;
+    assert_eq!(bench.store.due_tasks(Time(999), 10).await.unwrap(), []);
+    assert_eq!(bench.store.due_tasks(Time(1_000), 10).await.unwrap(), [seen.id]);
+    assert_eq!(bench.store.next_task().await.unwrap(), Some(Time(1_000)));
+    let change = bench.run_task(&seen).await;
+    let stored = bench.store.change_task(&change).await.unwrap();
+    assert!(matches!(stored, TaskChanged::Stored(ref wake) if wake.ready.len() == 1), "{stored:?}");
+    let now = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
+    assert_eq!((&now.standing, now.revision), (&change.task.standing, 2));
+    assert_eq!(now.standing.last_job, Some(change.jobs[0].job.id));
+    let found = bench.store.find_ref(RefKey::Ref(&now.standing.last_ref_id)).await.unwrap();
+    assert_eq!(found, now.standing.last_job, "its run is found by its ref id");
+    // As it was seen first: somebody was faster.
+    let late = bench.run_task(&seen).await;
+    assert_eq!(bench.store.change_task(&late).await.unwrap(), TaskChanged::Raced);
+    // Put back to the same due time: its record refuses a second decision, and nothing is changed.
+    let mut back = now.clone();
+    back.standing.next_time = seen.standing.next_time;
+    let due = now.standing.next_time;
+    let change = TaskChange { task: back, due, redefined: true, decisions: Vec::new(), jobs: Vec::new() };
+    assert!(matches!(bench.store.change_task(&change).await.unwrap(), TaskChanged::Stored(_)));
+    let put_back = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
+    let mut again = bench.run_task(&put_back).await;
+    again.jobs[0].job.spec.ref_id = "another".into();
+    assert!(matches!(bench.store.change_task(&again).await, Err(StoreError::Decided)));
+    let after = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
+    assert_eq!((after.revision, &after.standing), (put_back.revision, &put_back.standing));
+    assert_eq!(bench.store.counts().await.unwrap()["ready"], 1);
+}
+
+async fn of_racing_decisions_one_is_stored(bench: Bench) {
+    let seen = bench.make_task("task").await;
+    let mut racers = Vec::new();
+    for _ in 0..8 {
+        let (store, change) = (Arc::clone(&bench.store), bench.run_task(&seen).await);
+        racers.push(tokio::spawn(async move { store.change_task(&change).await.unwrap() }));
+    }
+    let mut stored = 0;
+    for racer in racers {
+        stored += usize::from(matches!(racer.await.unwrap(), TaskChanged::Stored(_)));
+    }
+    assert_eq!(stored, 1);
+    assert_eq!(bench.store.counts().await.unwrap()["ready"], 1);
+}
+
+async fn a_run_whose_ref_id_is_taken_changes_nothing_of_its_task(bench: Bench) {
+    let seen = bench.make_task("task").await;
+    let change = bench.run_task(&seen).await;
+    let first = bench.enqueue(|spec| spec.ref_id = change.jobs[0].job.spec.ref_id.clone()).await;
+    match bench.store.change_task(&change).await {
+        Err(StoreError::Taken(taken)) => assert_eq!(taken, [(0, Enqueued::SameRef(first))]),
+        other => panic!("{other:?}"),
+    }
+    let after = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
+    assert_eq!((after.revision, &after.standing), (1, &seen.standing));
+}
+
+async fn decisions_are_forgotten_when_they_are_old(bench: Bench) {
+    let mut seen = bench.make_task("task").await;
+    for _ in 0..5 {
+        let change = bench.run_task(&seen).await;
+        bench.store.change_task(&change).await.unwrap();
+        seen = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
+    }
+    let skip = Skip { first: Time(9_000_000), last: Time(9_900_000), count: 3 };
+    let change = TaskChange {
+        due: seen.standing.next_time,
+        task: seen,
+        redefined: false,
+        decisions: vec![Decision::Skipped(skip)],
+        jobs: Vec::new(),
+    };
+    bench.store.change_task(&change).await.unwrap();
+    assert!(bench.store.forget_ticks(Time(3_000_000), 2).await.unwrap());
+    assert!(!bench.store.forget_ticks(Time(3_000_000), 2).await.unwrap());
+    assert!(!bench.store.forget_ticks(Time(i64::MAX), 10).await.unwrap());
+    assert!(!bench.store.forget_ticks(Time(i64::MAX), 1).await.unwrap());
 }

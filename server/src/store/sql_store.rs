@@ -13,13 +13,13 @@ use super::{
     Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
     Declaration, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LockAnswer, LockBreak,
     LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures, MonthRange, NewJob,
-    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, Tick, Wake,
-    Walk, Written,
+    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, TaskChange,
+    TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
 };
 use crate::model::{
     Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month,
     NamedLock, Outcome, PausedQueue, Payload, Retention, Route, RouteId, Run, ServerId, Session, SessionId,
-    Time, View,
+    Task, TaskId, Time, View,
 };
 
 /// A store that speaks SQL.
@@ -315,6 +315,42 @@ impl Store for SqlStore {
 
     async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>> {
         SqlStore::live_counts(self, now).await
+    }
+
+    async fn make_task(&self, task: &Task) -> Result<Option<TaskId>> {
+        SqlStore::make_task(self, task).await
+    }
+
+    async fn task(&self, key: TaskKey<'_>) -> Result<Option<Task>> {
+        SqlStore::task(self, key).await
+    }
+
+    async fn tasks(&self, prefix: &str, after: &str, limit: i64) -> Result<Vec<Task>> {
+        SqlStore::tasks(self, prefix, after, limit).await
+    }
+
+    async fn due_tasks(&self, now: Time, limit: i64) -> Result<Vec<TaskId>> {
+        SqlStore::due_tasks(self, now, limit).await
+    }
+
+    async fn next_task(&self) -> Result<Option<Time>> {
+        SqlStore::next_task(self).await
+    }
+
+    async fn change_task(&self, change: &TaskChange) -> Result<TaskChanged> {
+        SqlStore::change_task(self, change).await
+    }
+
+    async fn delete_task(&self, task: TaskId, revision: i64) -> Result<bool> {
+        SqlStore::delete_task(self, task, revision).await
+    }
+
+    async fn forget_ticks(&self, before: Time, limit: i64) -> Result<bool> {
+        SqlStore::forget_ticks(self, before, limit).await
+    }
+
+    async fn watch(&self) -> Result<Watch> {
+        SqlStore::watch(self).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

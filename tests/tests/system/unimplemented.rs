@@ -13,6 +13,7 @@ on_both!(
     each_method_that_is_not_built_says_so_by_its_name,
     each_option_that_is_not_built_says_so_by_its_name,
     each_filter_that_is_not_built_says_so_by_its_name,
+    other_fields_that_are_not_built_say_so_by_their_name,
     a_method_that_no_contract_has_is_unimplemented,
 );
 
@@ -35,16 +36,6 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
         run_command: RunCommandRequest = "RunCommand",
         list_deliveries: ListDeliveriesRequest = "ListDeliveries",
         replay_delivery: ReplayDeliveryRequest = "ReplayDelivery",
-    );
-    check!(RecurringTaskServiceClient::new(channel.clone());
-        put_recurring_task: PutRecurringTaskRequest = "PutRecurringTask",
-        get_recurring_task: GetRecurringTaskRequest = "GetRecurringTask",
-        list_recurring_tasks: ListRecurringTasksRequest = "ListRecurringTasks",
-        delete_recurring_task: DeleteRecurringTaskRequest = "DeleteRecurringTask",
-        pause_recurring_task: PauseRecurringTaskRequest = "PauseRecurringTask",
-        resume_recurring_task: ResumeRecurringTaskRequest = "ResumeRecurringTask",
-        trigger_recurring_task: TriggerRecurringTaskRequest = "TriggerRecurringTask",
-        preview_schedule: PreviewScheduleRequest = "PreviewSchedule",
     );
     check!(QueueServiceClient::new(channel.clone());
         update_queue: UpdateQueueRequest = "UpdateQueue",
@@ -72,10 +63,8 @@ async fn each_option_that_is_not_built_says_so_by_its_name(server: &Server) {
 
 async fn each_filter_that_is_not_built_says_so_by_its_name(server: &Server) {
     let d = JobFilter::default;
-    for (field, filter) in [
-        ("filter.reply_to", JobFilter { reply_to: "https://example.org".into(), ..d() }),
-        ("filter.recurring_task", JobFilter { recurring_task: "nightly".into(), ..d() }),
-    ] {
+    let by_reply = ("filter.reply_to", JobFilter { reply_to: "https://example.org".into(), ..d() });
+    for (field, filter) in [by_reply] {
         let request = ListJobsRequest { filter: Some(filter.clone()), ..Default::default() };
         must_say(&refusal(server.jobs().list_jobs(request).await), field);
         let request = pb::WatchJobsRequest { filter: Some(filter), ..Default::default() };
@@ -84,6 +73,20 @@ async fn each_filter_that_is_not_built_says_so_by_its_name(server: &Server) {
             Err(status) => status.into(),
         };
         must_say(&refused, field);
+    }
+}
+
+async fn other_fields_that_are_not_built_say_so_by_their_name(server: &Server) {
+    let api = pb::recurring_task::Work::Api(pb::ApiCall::default());
+    let command = pb::recurring_task::Work::Command("work".into());
+    let every = pb::schedule::Timing::Cron("@daily".into());
+    let schedule = Some(pb::Schedule { timing: Some(every), ..Default::default() });
+    for (field, work, run_command) in [("task.api", api, false), ("task.run_command", command, true)] {
+        let schedule = schedule.clone();
+        let task = pb::RecurringTask { work: Some(work), schedule, run_command, ..Default::default() };
+        let request = pb::PutRecurringTaskRequest { task: Some(task) };
+        let put = RecurringTaskServiceClient::new(server.channel()).put_recurring_task(request).await;
+        must_say(&refusal(put), field);
     }
 }
 

@@ -256,7 +256,7 @@ impl<'a> Reader<'a> {
 
     fn drawn(&mut self) -> Result<u64, CronError> {
         let (Seed::Owner(seed) | Seed::Asked(seed)) = self.seed else {
-            return Err(self.fault(self.at - 1, "`H` needs a seed to be drawn from"));
+            return Err(self.fault(self.at - 1, "`H` needs a seed to be drawn from: set `seed`"));
         };
         let (first, last) = (self.kind.first, self.kind.last_drawn);
         if self.accept('/') {

@@ -22,6 +22,7 @@ pub(crate) fn filter(check: &mut Check, given: Option<pb::JobFilter>) -> Filter 
         created_by: given.created_by,
         user_id: given.user_id,
         args: given.args.into_iter().collect(),
+        recurring_task: given.recurring_task,
         ref_id_prefix: given.ref_id_prefix,
         create_time_from: check.time("create_time_from", given.create_time_from),
         create_time_to: check.time("create_time_to", given.create_time_to),
@@ -53,6 +54,7 @@ fn check_texts(check: &mut Check, given: &pb::JobFilter) {
         ("batch_id", &given.batch_id),
         ("created_by", &given.created_by),
         ("user_id", &given.user_id),
+        ("recurring_task", &given.recurring_task),
         ("ref_id_prefix", &given.ref_id_prefix),
         ("error_code", &given.error_code),
     ] {
@@ -61,10 +63,8 @@ fn check_texts(check: &mut Check, given: &pb::JobFilter) {
     check.optional_name("worker", &given.worker);
     check.chars("text", &given.text, limits::TEXT_CHARS_MAX);
     check.count("args", given.args.len(), limits::FILTER_ARGS_MAX);
-    for (field, text) in [("reply_to", &given.reply_to), ("recurring_task", &given.recurring_task)] {
-        if !text.is_empty() {
-            check.not_built(field);
-        }
+    if !given.reply_to.is_empty() {
+        check.not_built("reply_to");
     }
 }
 

@@ -222,6 +222,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         created_by: spec.created_by.clone(),
         enqueued_by: spec.enqueued_by.clone(),
         user_id: spec.user_id.clone(),
+        recurring_task: spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default(),
         attempt: view.turn.attempt,
         crashes: view.turn.crashes,
         epoch: view.turn.epoch.0,
@@ -315,7 +316,7 @@ pub(crate) fn parent_result(view: &View, now: Time) -> pb::ParentResult {
     }
 }
 
-fn error_of(view: &View) -> Option<&JobError> {
+pub(super) fn error_of(view: &View) -> Option<&JobError> {
     match view.outcome() {
         Some(outcome) => outcome.error.as_ref(),
         None => view.last_error.as_ref(),

@@ -4,6 +4,7 @@ mod filter;
 mod job;
 mod options;
 mod payload;
+mod recurring;
 mod report;
 mod worker;
 
@@ -17,6 +18,7 @@ pub(crate) use job::{
     Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, exported, job_key, job_result,
     job_summary, log_level, log_line, parent_result, watch_event, watch_many_event,
 };
+pub(crate) use recurring::{list_tasks, preview, put_task, task_message};
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
 
@@ -105,6 +107,7 @@ fn cancel_reason(reason: CancelReason) -> pb::CancelReason {
         CancelReason::Parent => pb::CancelReason::Parent,
         CancelReason::Forced => pb::CancelReason::Forced,
         CancelReason::Handler => pb::CancelReason::Handler,
+        CancelReason::Superseded => pb::CancelReason::Superseded,
     }
 }
 

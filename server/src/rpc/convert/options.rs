@@ -173,7 +173,7 @@ fn read_parent(check: &mut Check, given: &pb::Dependency) -> Option<ParentCall> 
     Some(ParentCall { key, condition })
 }
 
-fn dependency(dependency: &Dependency) -> pb::Dependency {
+pub(super) fn dependency(dependency: &Dependency) -> pb::Dependency {
     let condition = match dependency.condition {
         Condition::Success => pb::DependencyCondition::Success,
         Condition::Finished => pb::DependencyCondition::Finished,

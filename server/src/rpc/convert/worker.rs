@@ -171,6 +171,7 @@ fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob 
         checkpoint_sequence: checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence),
         enqueue_time: Some(timestamp(job.create_time)),
         log_sequence: lease.log_sequence,
+        recurring_task: job.spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default(),
         strict: job.spec.is_strict(),
         parents: parents(family, now, room),
         ..Default::default()

@@ -194,9 +194,41 @@ CREATE TABLE IF NOT EXISTS {p}named_lock (
 
 -- The rows that the verbs expect: 'job', 'route', 'reaper', and 'lock' for the largest token forgotten; names are bytes,
 -- hence the digits.
+-- Recurring tasks. Every write changes the revision, and names the one that it has seen.
+CREATE TABLE IF NOT EXISTS {p}recurring_task (
+    task_id BIGINT NOT NULL PRIMARY KEY,
+    name {key:1020} NOT NULL,
+    revision BIGINT NOT NULL,
+    next_time BIGINT NOT NULL,              -- the largest int64: it is not due
+    create_time BIGINT NOT NULL,
+    update_time BIGINT NOT NULL,
+    definition {text} NOT NULL,             -- model::Definition as JSON
+    standing {text} NOT NULL,               -- model::Standing as JSON, but for the next time
+    request_kind BIGINT NOT NULL,
+    request_type {text},
+    request {blob},
+    UNIQUE (name){index:recurring_task_next:next_time}
+) {wide};
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}recurring_task_next ON {p}recurring_task (next_time);
+
+-- What was decided about due times, once for each: its key is the guard. Skipped ones in a row share a row.
+CREATE TABLE IF NOT EXISTS {p}recurring_tick (
+    tick_time BIGINT NOT NULL,
+    task_id BIGINT NOT NULL,
+    until_time BIGINT NOT NULL,             -- the last due time of those skipped in a row
+    skip_count BIGINT NOT NULL,             -- 0: it ran
+    job_id BIGINT NOT NULL,                 -- 0: no job
+    decide_time BIGINT NOT NULL,
+    PRIMARY KEY (tick_time, task_id)
+) {narrow};
+
+-- The rows that the verbs expect: 'job', 'route', 'task', 'reaper'; names are bytes, hence the digits.
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'6a6f62', 1, 0);
 
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'726f757465', 1, 0);
+
+{insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'7461736b', 1, 0);
 
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'726561706572', 0, 0);
 

@@ -17,8 +17,13 @@ use crate::store::verbs::follow::{Over, by_month, follow};
 use crate::store::verbs::lane::{Lanes, place_of, wake_of};
 use crate::store::{ClaimTicket, Enqueued, Handoff, LabelKind, NewJob, RefKey, Result, StoreError, Wake};
 
-/// A ref id that begins so was made from the job's id by the engine and needs no row to be unique.
+/// A ref id that begins so, and then with the job's id, was made by the engine and needs no row to be unique. Those of
+/// recurring tasks begin so too, and are keys like any other.
 const GENERATED: char = '~';
+
+fn is_generated(ref_id: &str) -> bool {
+    ref_id.strip_prefix(GENERATED).is_some_and(|rest| rest.starts_with(|digit: char| digit.is_ascii_digit()))
+}
 
 impl SqlStore {
     pub(crate) async fn enqueue(&self, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake)> {
@@ -41,7 +46,7 @@ impl SqlStore {
 
     pub(crate) async fn find_ref(&self, ref_key: RefKey<'_>) -> Result<Option<JobId>> {
         let text = match ref_key {
-            RefKey::Ref(id) if id.starts_with(GENERATED) => return Ok(None),
+            RefKey::Ref(id) if is_generated(id) => return Ok(None),
             RefKey::Ref(id) => ref_text(id),
             RefKey::Request(id) => request_text(id),
         };
@@ -74,7 +79,7 @@ pub(super) fn keys_of(job: &Job) -> Vec<(String, Time)> {
     if !request_id.is_empty() {
         keys.push((request_text(request_id), job.create_time.plus(limits::REQUEST_ID_LIFE)));
     }
-    if !ref_id.is_empty() && !ref_id.starts_with(GENERATED) {
+    if !ref_id.is_empty() && !is_generated(ref_id) {
         keys.push((ref_text(ref_id), Time::NEVER));
     }
     keys
@@ -375,6 +380,7 @@ pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
         (LabelKind::CreatedBy, spec.created_by.clone()),
         (LabelKind::Parent, parent),
         (LabelKind::Worker, spec.worker.name.clone()),
+        (LabelKind::Task, spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default()),
     ];
     let id = job.id;
     let family = spec.depends_on.iter().map(|on| (LabelKind::DependsOn, on.parent.to_string()));

@@ -157,13 +157,18 @@ async fn route_ids(unit: &mut Unit<'_>, keys: &[String]) -> Try<Vec<(RouteId, St
     rows.into_iter().map(|mut row| Ok((RouteId(row.int()?), row.text()?))).collect()
 }
 
-async fn insert_routes(unit: &mut Unit<'_>, routes: &[Route], keys: &[String]) -> Try<()> {
-    let (next, month) = read_block(unit, Sql::LockIdBlock, ROUTE).await?;
-    let end = next + routes.len() as i64;
-    let guard = values![end, month, key(ROUTE), next, month];
+/// Takes ids of a kind that needs few.
+pub(super) async fn take_ids(unit: &mut Unit<'_>, name: &str, count: i64) -> Try<i64> {
+    let (next, month) = read_block(unit, Sql::LockIdBlock, name).await?;
+    let guard = values![next + count, month, key(name), next, month];
     if unit.execute(Sql::MoveIdBlock, Place::Fixed, guard).await? != 1 {
-        return Err(Fault::raced("route ids"));
+        return Err(Fault::raced("ids of rare things"));
     }
+    Ok(next)
+}
+
+async fn insert_routes(unit: &mut Unit<'_>, routes: &[Route], keys: &[String]) -> Try<()> {
+    let next = take_ids(unit, ROUTE, routes.len() as i64).await?;
     let mut rows = Vec::new();
     for ((route, name), id) in routes.iter().zip(keys).zip(next..) {
         rows.push(values![id, key(name), route.queue.as_str(), route.kind.code(), to_json(&route.work)?]);

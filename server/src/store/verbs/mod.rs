@@ -15,6 +15,7 @@ mod lane;
 mod lock;
 mod queue;
 mod read;
+mod recurring;
 mod report;
 mod requeue;
 mod session;
