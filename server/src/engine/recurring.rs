@@ -594,7 +594,7 @@ impl Core {
         match self.new_run(run_call(task, Some(due), earlier)).await {
             Ok(job) => Ok(Ok(job)),
             // Its own dependencies name a job that there is no more.
-            Err(error @ Error::Invalid(_)) => Ok(Err(error.to_string())),
+            Err(error @ (Error::Invalid(_) | Error::ParentNotFound(_))) => Ok(Err(error.to_string())),
             Err(error) => Err(error),
         }
     }

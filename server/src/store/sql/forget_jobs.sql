@@ -1,3 +1,4 @@
--- Forget jobs that are past their retention; their rows are locked by that of the job.
+-- Forget jobs that are past their retention.
 DELETE FROM {p}job_{m}
 WHERE job_id IN ({rows:?})
+{by:job_id}
