@@ -9,6 +9,7 @@ use haulier_tests::{HandWorker, Server, figure, http_get, on_both};
 use pb::lock_service_client::LockServiceClient;
 use pb::outcome_report::Outcome;
 use pb::payload::Kind;
+use pb::recurring_task_service_client::RecurringTaskServiceClient;
 use prost_types::{Duration as PbDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -132,6 +133,47 @@ impl Nonsense {
             factor: self.maybe(Self::float),
             max_delay: self.maybe(Self::duration),
             give_up_after: self.maybe(Self::duration),
+        }
+    }
+
+    fn schedule(&mut self) -> pb::Schedule {
+        use pb::schedule::Timing;
+        const CRONS: [&str; 8] = [
+            "* * * * * *",
+            "0 0 30 2 *",
+            "H H * * *",
+            "@daily",
+            "0 0 L-3W * 5#2",
+            "59-3/7 * * JAN-3 *",
+            "*/0 ? * * *",
+            "@",
+        ];
+        let timing = match self.0.random_range(0..5) {
+            0 => None,
+            1 => Some(Timing::Interval(self.duration())),
+            2 => Some(Timing::Cron(self.text())),
+            _ => Some(Timing::Cron((*CRONS.choose(&mut self.0).unwrap()).to_owned())),
+        };
+        let time_zone = if self.chance(2) { "Europe/Vienna".to_owned() } else { self.text() };
+        pb::Schedule { timing, time_zone, seed: self.maybe(Self::text).unwrap_or_default() }
+    }
+
+    fn recurring_task(&mut self) -> pb::RecurringTask {
+        pb::RecurringTask {
+            name: self.text(),
+            work: self.maybe(|draw| pb::recurring_task::Work::Command(draw.text())),
+            request: self.maybe(Self::payload),
+            options: self.maybe(Self::options),
+            schedule: Some(self.schedule()),
+            run_command: self.chance(9),
+            overlap_policy: self.maybe(Self::small).unwrap_or_default(),
+            catch_up_policy: self.maybe(Self::small).unwrap_or_default(),
+            catch_up_window: self.maybe(Self::duration),
+            start_time: self.maybe(Self::time),
+            end_time: self.maybe(Self::time),
+            enabled: self.maybe(|draw| draw.chance(2)),
+            description: self.maybe(Self::text).unwrap_or_default(),
+            ..Default::default()
         }
     }
 
@@ -419,11 +461,43 @@ async fn arbitrary_requests_are_answered_and_never_internal(server: &Server) {
         let (name, fencing_token, reason) = (draw.text(), draw.int(), draw.text());
         let request = pb::BreakLockRequest { name, fencing_token, reason };
         tally.count("BreakLock", &request, locks.break_lock(request.clone()).await);
+        change_tasks(&mut draw, &mut tally, server).await;
         watch_something(&mut draw, &mut tally, server).await;
     }
     figure(&format!("answered and refused: {:?}", tally.0));
     everything_is_read_again(server).await;
     must_be_well(server).await;
+}
+
+async fn change_tasks(draw: &mut Nonsense, tally: &mut Tally, server: &Server) {
+    let mut tasks = RecurringTaskServiceClient::new(server.channel());
+    let request = pb::PutRecurringTaskRequest { task: draw.maybe(Nonsense::recurring_task) };
+    tally.count("PutRecurringTask", &request, tasks.put_recurring_task(request.clone()).await);
+    let request = pb::PreviewScheduleRequest {
+        schedule: Some(draw.schedule()),
+        count: draw.small(),
+        after_time: draw.maybe(Nonsense::time),
+        end_time: draw.maybe(Nonsense::time),
+    };
+    tally.count("PreviewSchedule", &request, tasks.preview_schedule(request.clone()).await);
+    let request = pb::GetRecurringTaskRequest { name: draw.text() };
+    tally.count("GetRecurringTask", &request, tasks.get_recurring_task(request.clone()).await);
+    let request = pb::ListRecurringTasksRequest {
+        name_prefix: draw.maybe(Nonsense::text).unwrap_or_default(),
+        command: draw.maybe(Nonsense::text).unwrap_or_default(),
+        page_size: draw.small(),
+        page_token: draw.maybe(Nonsense::text).unwrap_or_default(),
+        ..Default::default()
+    };
+    tally.count("ListRecurringTasks", &request, tasks.list_recurring_tasks(request.clone()).await);
+    let request = pb::TriggerRecurringTaskRequest { name: draw.text(), request_id: draw.text() };
+    tally.count("TriggerRecurringTask", &request, tasks.trigger_recurring_task(request.clone()).await);
+    let request = pb::PauseRecurringTaskRequest { name: draw.text(), reason: draw.text() };
+    tally.count("PauseRecurringTask", &request, tasks.pause_recurring_task(request.clone()).await);
+    let request = pb::ResumeRecurringTaskRequest { name: draw.text() };
+    tally.count("ResumeRecurringTask", &request, tasks.resume_recurring_task(request.clone()).await);
+    let request = pb::DeleteRecurringTaskRequest { name: draw.text() };
+    tally.count("DeleteRecurringTask", &request, tasks.delete_recurring_task(request.clone()).await);
 }
 
 async fn watch_something(draw: &mut Nonsense, tally: &mut Tally, server: &Server) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{cancelled, completed, failed, json, text_of};
-use haulier_tests::{HandWorker, Pause, Registration, Server, on_both, refusal};
+use haulier_tests::{HandWorker, Pause, Registration, Server, haulier_binary, on_both, refusal};
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
 use pb::schedule::Timing;
 use pb::{CatchUpPolicy, JobFilter, JobOptions, JobState, OverlapPolicy, PutResult, RecurringTask, Schedule};
@@ -30,6 +30,7 @@ on_both!(
     what_was_missed_is_made_up_for_as_the_policy_says,
     tasks_are_listed_by_name_and_filter,
     a_deleted_task_is_gone_and_its_jobs_stay,
+    the_command_line_puts_shows_and_changes_tasks,
 );
 
 fn tasks(server: &Server) -> RecurringTaskServiceClient<Channel> {
@@ -614,4 +615,72 @@ async fn a_deleted_task_is_gone_and_its_jobs_stay(server: &Server) {
     let (anew, result) = put(server, task("t", cron("@yearly"))).await;
     assert_eq!((result, anew.run_count), (PutResult::Created, 0));
     assert!(anew.id > gone.id);
+}
+
+/// Runs `haulier recurring ..`; answers its exit code and what it said.
+fn recurring(server: &Server, args: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(haulier_binary())
+        .arg("recurring")
+        .args(args)
+        .args(["--address", &server.address()])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+async fn the_command_line_puts_shows_and_changes_tasks(server: &Server) {
+    let says = |args: &[&str], code: i32, wanted: &[&str]| {
+        let (is, said) = recurring(server, args);
+        assert_eq!(is, Some(code), "{args:?}: {said}");
+        wanted.iter().for_each(|text| assert!(said.contains(text), "{args:?} wanted {text:?}: {said}"));
+    };
+    let put: &[&str] = &[
+        "put",
+        "work",
+        "{\"a\": 1}",
+        "--cron",
+        "0 6 * * MON-FRI",
+        "--time-zone",
+        "Europe/Vienna",
+        "--name",
+        "early",
+        "--overlap",
+        "buffer-one",
+        "--catch-up",
+        "all",
+        "--catch-up-window",
+        "2h",
+        "--tag",
+        "t",
+    ];
+    says(put, 0, &["early\tcreated\tnext 20"]);
+    says(put, 0, &["early\tunchanged"]);
+    says(&["put", "work", "--every", "90s"], 0, &["work\tcreated"]);
+    says(&["list"], 0, &["early", "0 6 * * MON-FRI (Europe/Vienna)", "every 90s"]);
+    says(&["get", "early"], 0, &["buffer one", "{\"a\": 1}"]);
+    says(&["pause", "early", "--reason", "holidays"], 0, &["early\tpaused"]);
+    says(&["get", "early"], 0, &["yes holidays"]);
+    says(&["list", "--paused"], 0, &["early"]);
+    says(&["trigger", "early", "--request-id", "one"], 0, &["\t~"]);
+    says(&["resume", "early"], 0, &["early\tresumed\tnext 20"]);
+    says(&["delete", "early"], 0, &["early\tdeleted"]);
+    says(&["get", "early"], 1, &["there is no recurring task early"]);
+    let preview = [
+        "preview",
+        "--cron",
+        "30 2 * * *",
+        "--time-zone",
+        "Europe/Vienna",
+        "--after",
+        "2026-03-28T12:00:00Z",
+    ];
+    says(&preview, 0, &["2026-03-29T01:00:00Z\t2026-03-29T03:00:00+02:00[Europe/Vienna]"]);
+    says(
+        &["preview", "--cron", "* * * *"],
+        2,
+        &["schedule.cron: is wrong at position 8: there are 4 fields"],
+    );
+    says(&["put", "work"], 2, &["--cron"]);
+    says(&["put", "work", "--every", "5s", "--catch-up-window", "1h"], 2, &["--catch-up all"]);
 }

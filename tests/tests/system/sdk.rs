@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use haulier::proto::{AttemptOutcome, FailureReason, JobOptions, JobState};
 use haulier::{
-    Cancelled, Client, Command, Error, HandlerError, Job, JobEvent, NonRetryable, RetryAfter, StopReason,
-    Worker,
+    Cancelled, Client, Code, Command, Error, HandlerError, Job, JobEvent, NonRetryable, PutResult,
+    RecurringTask, RetryAfter, Schedule, StopReason, Worker,
 };
 use haulier_tests::history::{Event, read_all};
 use haulier_tests::load::{COMMAND, Plan, Task};
@@ -40,6 +40,8 @@ on_both!(
     an_enqueue_goes_on_over_a_restart_of_the_server,
     a_worker_process_ends_well_on_sigterm_and_finishes_what_it_holds,
     many_jobs_run_in_many_slots_each_once,
+    a_recurring_task_lives_in_the_words_of_the_sdk,
+    a_worker_process_puts_its_recurring_tasks_each_time_it_starts,
 );
 
 #[derive(Serialize, Deserialize)]
@@ -431,4 +433,61 @@ async fn many_jobs_run_in_many_slots_each_once(server: &Server) {
     }
     assert_eq!(runs.load(Ordering::Relaxed), 500);
     worker.end().await;
+}
+
+async fn a_recurring_task_lives_in_the_words_of_the_sdk(server: &Server) {
+    let client = client(server).await;
+    let tasks = client.recurring();
+    let nightly = || RecurringTask::command(Add { a: 1, b: 2 }, Schedule::daily().time_zone("Europe/Vienna"));
+    let (made, result) = tasks.put(nightly().name("sums").tag("nightly")).await.unwrap();
+    assert_eq!((result, made.upcoming_times.len()), (PutResult::Created, 5));
+    let (_, result) = tasks.put(nightly().name("sums").tag("nightly")).await.unwrap();
+    assert_eq!(result, PutResult::Unchanged);
+    let (unnamed, _) = tasks.put(nightly()).await.unwrap();
+    assert_eq!(unnamed.name, "Add", "the name is that of the command");
+    let worker = run(Worker::new(client.clone()).command(|_, add: Add| async move { Ok(add.a + add.b) }));
+    let run = tasks.trigger("sums").request_id("now").await.unwrap();
+    assert!(run.created());
+    assert_eq!(run.result_within(PATIENCE).await.unwrap(), 3);
+    assert!(!tasks.trigger("sums").request_id("now").await.unwrap().created());
+    let after = tasks.get("sums").await.unwrap();
+    assert_eq!((after.run_count, after.last_job_id, after.last_state()), (1, run.id(), JobState::Completed));
+    assert!(tasks.pause("sums", "for now").await.unwrap().paused);
+    let paused: Vec<_> = tasks.list().paused(true).pages().collect().await;
+    assert_eq!(paused.into_iter().map(|task| task.unwrap().name).collect::<Vec<_>>(), ["sums"]);
+    assert!(tasks.resume("sums").await.unwrap().next_time.is_some());
+    let preview =
+        tasks.preview(Schedule::cron("0 12 * * MON").time_zone("America/New_York")).count(3).await.unwrap();
+    assert!(preview.local_times.iter().all(|time| time.contains("T12:00:00-0")), "{preview:?}");
+    let wrong = tasks.preview(Schedule::cron("0 25 * * *")).await.unwrap_err();
+    assert_eq!(wrong.violations()[0].field, "schedule.cron");
+    tasks.delete("sums").await.unwrap();
+    assert_eq!(tasks.get("sums").await.unwrap_err().code(), Some(Code::NotFound));
+    worker.end().await;
+}
+
+async fn a_worker_process_puts_its_recurring_tasks_each_time_it_starts(server: &Server) {
+    let client = client(server).await;
+    let declared = || {
+        let every_second = RecurringTask::named("tick", Value::Null, Schedule::cron("@every_second"));
+        let ran = |_: Job, _: Value| async { Ok(()) };
+        Worker::new(client.clone()).named("tick", ran).recurring(every_second)
+    };
+    let worker = run(declared());
+    until("it ran twice", || async {
+        client.recurring().get("tick").await.ok().filter(|task| task.run_count >= 2)
+    })
+    .await;
+    let paused = client.recurring().pause("tick", "an operator says so").await.unwrap();
+    worker.end().await;
+    run(declared()).end().await;
+    assert_eq!(
+        client.recurring().get("tick").await.unwrap().paused,
+        paused.paused,
+        "a start unpauses nothing"
+    );
+    // One that is wrong ends the worker with what is wrong.
+    let wrong = RecurringTask::named("tick", Value::Null, Schedule::cron("61 * * * *"));
+    let error = declared().recurring(wrong).run_until(std::future::pending()).await.unwrap_err();
+    assert_eq!(error.violations()[0].field, "task.schedule.cron");
 }

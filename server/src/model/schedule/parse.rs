@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
             let before = if self.accept('-') { self.number(0, 30, "a number of days")? } else { 0 };
             let nearest_weekday = self.accept('W');
             self.end()?;
-            return Ok(Days { bits: u32::MAX & !1, before_last: Some(before), nearest_weekday });
+            return Ok(Days { bits: !1, before_last: Some(before), nearest_weekday });
         }
         let mut nearest_weekday = false;
         let bits = match self.whole()? {

@@ -248,7 +248,10 @@ pub(crate) fn list_tasks(given: pb::ListRecurringTasksRequest) -> Result<ListTas
 pub(crate) fn preview(given: pb::PreviewScheduleRequest, now: Time) -> Result<pb::PreviewScheduleResponse> {
     let mut check = Check::new();
     let count = check.number_or("count", given.count, limits::PREVIEW_DEFAULT, 1..=limits::PREVIEW_MAX);
+    // Rounded up as times are: what is due in between is after it.
+    let is_rounded = given.after_time.is_some_and(|time| time.nanos % 1_000 != 0);
     let after = check.time("after_time", given.after_time).unwrap_or(now);
+    let after = if is_rounded { Time(after.0 - 1) } else { after };
     let end = check.time("end_time", given.end_time);
     let timing = check.within("schedule", |check| timing(check, given.schedule, None));
     let timing = check.pass(timing)?;
