@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::job_service_client::JobServiceClient;
-use haulier_proto::v1::queue_service_client::QueueServiceClient;
 use haulier_proto::v1::worker_service_client::WorkerServiceClient;
 use haulier_server::config::{Config, DatabaseUrl};
 use haulier_server::server::{self, Running, StartError};
@@ -269,9 +268,6 @@ async fn what_is_not_built_answers_so_by_name() {
     let status = bench.jobs().run_command(pb::RunCommandRequest::default()).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "NOT_SUPPORTED"));
     assert!(status.message().contains("JobService.RunCommand"), "{}", status.message());
-    let mut queues = QueueServiceClient::new(bench.channel.clone());
-    let status = queues.list_queues(pb::ListQueuesRequest::default()).await.unwrap_err();
-    assert!(status.message().contains("QueueService.ListQueues"), "{}", status.message());
 }
 
 #[tokio::test]
