@@ -113,6 +113,28 @@ impl Client {
         self.enqueue_api(target, pb::api_call::Endpoint::GrpcMethod(method.into()), Payload::json(&request))
     }
 
+    /// As [`Self::enqueue_http`], with a payload as it is: JSON text or raw bytes.
+    pub fn enqueue_http_payload(
+        &self,
+        target: impl Into<String>,
+        method: impl Into<String>,
+        path: impl Into<String>,
+        request: Payload,
+    ) -> EnqueueApi {
+        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
+        self.enqueue_api(target, pb::api_call::Endpoint::Http(http), Ok(request))
+    }
+
+    /// As [`Self::enqueue_grpc`], with a payload as it is: JSON text, or nothing for an empty message.
+    pub fn enqueue_grpc_payload(
+        &self,
+        target: impl Into<String>,
+        method: impl Into<String>,
+        request: Payload,
+    ) -> EnqueueApi {
+        self.enqueue_api(target, pb::api_call::Endpoint::GrpcMethod(method.into()), Ok(request))
+    }
+
     fn enqueue_api(
         &self,
         target: impl Into<String>,

@@ -13,6 +13,8 @@
 //! | [`config`] | settings as plain data: file, environment, flags |
 //! | [`store`] | the database spoken in job verbs, SQLite and MySQL behind one trait |
 //! | [`engine`] | what Haulier can do, one method a verb |
+//! | [`pool`] | the server's own worker pool: API calls, replies |
+//! | [`outbound`] | the only way out of the process: HTTP and gRPC calls with limits, a guard, signatures |
 //! | [`rpc`] | the gRPC services: check, convert, call the engine, convert |
 //! | [`web`] | liveness and readiness on the same port |
 //! | [`server`] | composition and lifecycle: bind, open, serve, drain, stop |
@@ -23,6 +25,7 @@
 //! - Nothing below [`rpc`] knows protobuf.
 //! - Nothing above [`store`] knows SQL.
 //! - Nobody but [`clock`] asks the time, and the engine feeds it the database's.
+//! - Nobody but [`outbound`], and [`cli`] as a client, calls out.
 //! - Nobody but [`server`] starts long-lived tasks.
 //! - No database future is dropped half-way: every use of the store runs in a task that nobody cancels.
 //! - A leased row is changed only through its lease: (job, epoch, nonce) guard the statement itself.
@@ -50,6 +53,8 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod model;
+pub mod outbound;
+pub mod pool;
 pub mod rpc;
 pub mod server;
 pub mod store;

@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// A crate, and the only rooms that may mention it.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("sqlx", &["store"]),
     ("jiff", &["model"]),
     ("prost", &["rpc", "outbound", "cli"]),
@@ -36,11 +36,14 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("haulier_proto", &["rpc", "cli"]),
     ("tonic", &["rpc", "outbound", "server"]),
     ("tonic_health", &["rpc"]),
-    ("tonic_reflection", &["rpc"]),
+    ("tonic_reflection", &["rpc", "outbound"]),
     ("tonic_web", &["rpc"]),
     ("tonic_types", &["rpc"]),
     ("axum", &["web", "server"]),
     ("reqwest", &["outbound", "cli"]),
+    ("hmac", &["outbound"]),
+    ("ipnet", &["outbound"]),
+    ("url", &["outbound"]),
     ("clap", &["main", "config", "cli"]),
     ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),

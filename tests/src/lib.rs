@@ -3,6 +3,7 @@
 //! - [`Server`] is a real server process in a private folder, on SQLite or on a fresh MariaDB database.
 //! - [`HandWorker`] speaks the worker protocol message by message, so that a test can lose or repeat any of them.
 //! - [`Refusal`] is an error as a caller sees it: code, reason, fields.
+//! - [`Receiver`] and [`Shop`] are real services in the test's own process, HTTP and gRPC, for jobs to call.
 //! - [`history`] and [`checker`] are the two halves of the crash tests: what every actor saw, and what it proves.
 //!
 //! Tests wait for signals, never for time: [`until`] asks until the answer is the wanted one, or fails.
@@ -20,16 +21,20 @@ pub mod mariadb;
 pub mod messages;
 
 mod process;
+mod receiver;
 mod refusal;
 mod server;
+mod shop;
 mod time;
 mod worker;
 
 pub use figures::figure;
 pub use http::{HttpAnswer, http_get, http_post};
 pub use process::{Process, Signal};
+pub use receiver::{Received, Receiver, Response, signature};
 pub use refusal::{Refusal, refusal};
 pub use server::{Database, Launch, Server, haulier_binary};
+pub use shop::{Shop, ShopCall, ShopReflection};
 pub use time::{Pause, after, duration_of, monotonic, seconds, since_epoch, stamp, until};
 pub use worker::{Conversation, HandWorker, Registration, forge, lines};
 

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted fails it, at its line")]
 
+#[path = "system/api.rs"]
+mod api;
 #[path = "system/bad_input.rs"]
 mod bad_input;
 #[path = "system/batch.rs"]
@@ -32,6 +34,8 @@ mod lanes;
 mod locks;
 #[path = "system/many.rs"]
 mod many;
+#[path = "system/outgoing.rs"]
+mod outgoing;
 #[path = "system/periodic.rs"]
 mod periodic;
 #[path = "system/profiles.rs"]
@@ -42,6 +46,8 @@ mod queues;
 mod read;
 #[path = "system/recurring.rs"]
 mod recurring;
+#[path = "system/reply.rs"]
+mod reply;
 #[path = "system/report.rs"]
 mod report;
 #[path = "system/requeue.rs"]

@@ -8,6 +8,7 @@ mod filter;
 mod follow;
 mod history;
 mod lock;
+mod outgoing;
 mod program;
 mod queue;
 mod recurring;
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
-use haulier::proto::{self, CancelResult, JobState, ListOrder};
+use haulier::proto::{self, CancelResult, JobState, ListOrder, ReplyBody, ReplyMode};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
 pub use demo::{Demo, demo};
 pub use filter::FilterFlags;
 pub use history::History;
 pub use lock::Lock;
+pub use outgoing::{Deliveries, EnqueueApi, ListDeliveries, ReplayDelivery};
 pub use queue::Queue;
 
 /// Ended well.
@@ -50,6 +52,9 @@ const BULK_PATIENCE: Duration = Duration::from_secs(600);
 pub enum Command {
     /// Store a job that runs a command
     Enqueue(Enqueue),
+    /// Store a job in which the server calls an API of a target of its configuration
+    #[command(visible_alias = "call")]
+    EnqueueApi(EnqueueApi),
     /// Show a job with its attempts
     Get(Get),
     /// Follow a job live until its outcome
@@ -72,6 +77,9 @@ pub enum Command {
     /// Tasks that recur on cron or an interval
     #[command(subcommand)]
     Recurring(recurring::Recurring),
+    /// Look at the notifications of outcomes, or send one again
+    #[command(subcommand)]
+    Deliveries(Deliveries),
 }
 
 /// Where the server is, and how to show what it says.
@@ -95,6 +103,15 @@ pub struct Enqueue {
     /// Follow the job until its outcome
     #[arg(long, short)]
     watch: bool,
+    #[command(flatten)]
+    job: JobFlags,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// How a job is to be run.
+#[derive(Args)]
+pub struct JobFlags {
     /// Queue [default: default]
     #[arg(long)]
     queue: Option<String>,
@@ -137,8 +154,32 @@ pub struct Enqueue {
     /// Free argument beside the request; may be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
     args: Vec<(String, String)>,
-    #[command(flatten)]
-    server: Server,
+    /// Where to tell the outcome: [METHOD ][credentials@]URL
+    #[arg(long, value_name = "ADDRESS")]
+    reply_to: Option<String>,
+    /// Who tells it: the server, or nobody but the handler and the callback, which get the address
+    #[arg(long, value_enum, requires = "reply_to")]
+    reply_mode: Option<ReplyModeName>,
+    /// What is told: the result itself, or an object around it
+    #[arg(long, value_enum, requires = "reply_to")]
+    reply_body: Option<ReplyBodyName>,
+    /// Tell of a success only
+    #[arg(long, requires = "reply_to")]
+    reply_on_success_only: bool,
+}
+
+/// Who tells an outcome, as it is written on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ReplyModeName {
+    Deliver,
+    Carry,
+}
+
+/// What is told of an outcome, as it is written on the command line.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum ReplyBodyName {
+    Result,
+    Envelope,
 }
 
 /// Arguments of `get`.
@@ -258,6 +299,8 @@ pub async fn run(command: Command) -> u8 {
         Command::History(arguments) => history::history(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
         Command::Recurring(command) => recurring::run(command).await,
+        Command::EnqueueApi(arguments) => outgoing::enqueue_api(arguments).await,
+        Command::Deliveries(command) => outgoing::deliveries(command).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }
@@ -282,10 +325,10 @@ async fn enqueue(arguments: Enqueue) -> haulier::Result<u8> {
         Ok(request) => request,
         Err(message) => return Ok(usage(&message)),
     };
-    let options = options(&arguments);
+    let options = options(&arguments.job);
     let client = arguments.server.connect().await?;
     let mut call = client.enqueue_payload(&arguments.command, request).options(options);
-    if let Some(id) = arguments.request_id {
+    if let Some(id) = arguments.job.request_id {
         call = call.request_id(id);
     }
     let job = call.await?;
@@ -312,7 +355,7 @@ fn request(text: Option<&str>) -> Result<Payload, String> {
     }
 }
 
-fn options(from: &Enqueue) -> Options {
+fn options(from: &JobFlags) -> Options {
     let mut options = Options::new();
     let set = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     if let Some(queue) = set(&from.queue) {
@@ -350,6 +393,24 @@ fn options(from: &Enqueue) -> Options {
     }
     if let Some(user_id) = set(&from.user_id) {
         options = options.user_id(user_id);
+    }
+    if let Some(reply_to) = set(&from.reply_to) {
+        options = options.reply_to(reply_to);
+    }
+    if let Some(mode) = from.reply_mode {
+        options = options.reply_mode(match mode {
+            ReplyModeName::Deliver => ReplyMode::Deliver,
+            ReplyModeName::Carry => ReplyMode::Carry,
+        });
+    }
+    if let Some(body) = from.reply_body {
+        options = options.reply_body(match body {
+            ReplyBodyName::Result => ReplyBody::Result,
+            ReplyBodyName::Envelope => ReplyBody::Envelope,
+        });
+    }
+    if from.reply_on_success_only {
+        options = options.reply_on_success_only();
     }
     from.args.iter().fold(options, |options, (name, value)| options.arg(name, value))
 }

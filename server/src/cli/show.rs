@@ -3,14 +3,15 @@
 use std::io::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use haulier::proto::api_call::Endpoint;
 use haulier::proto::job_result::Record;
 use haulier::proto::job_summary::Work;
 use haulier::proto::payload::Kind;
 use haulier::proto::recurring_task::Work as TaskWork;
 use haulier::proto::schedule::Timing;
 use haulier::proto::{
-    AttemptOutcome, HistoryMonth, JobAttempt, JobError, JobResult, JobSummary, Lock, LogLine, Payload, Queue,
-    RecurringTask,
+    ApiCall, AttemptOutcome, Delivery, DeliveryState, HistoryMonth, JobAttempt, JobError, JobResult,
+    JobSummary, Lock, LogLine, Payload, Queue, RecurringTask,
 };
 use haulier::{JobState, LogLevel};
 
@@ -38,9 +39,18 @@ pub(super) fn state(state: JobState) -> &'static str {
 pub(super) fn work(summary: &JobSummary) -> String {
     match &summary.work {
         Some(Work::Command(command)) => command.clone(),
-        Some(Work::Api(api)) => api.target.clone(),
+        Some(Work::Api(api)) => api_call(api),
         None => String::new(),
     }
+}
+
+fn api_call(api: &ApiCall) -> String {
+    let endpoint = match &api.endpoint {
+        Some(Endpoint::GrpcMethod(method)) => method.clone(),
+        Some(Endpoint::Http(http)) => format!("{} {}", http.method, http.path),
+        None => String::new(),
+    };
+    format!("{} {endpoint}", api.target)
 }
 
 /// Many jobs, a row each.
@@ -115,6 +125,38 @@ pub(super) fn queues(queues: &[Queue]) {
         ]);
     }
     line(&table.to_string());
+}
+
+/// Notifications, a row each.
+pub(super) fn deliveries(deliveries: &[Delivery]) {
+    let mut table = table(&["id", "job", "run", "state", "to", "tries", "next", "last try"]);
+    for delivery in deliveries {
+        let last = delivery.attempts.last().map(|last| match last.error.as_str() {
+            "" => format!("HTTP {}", last.http_status),
+            error => error.to_owned(),
+        });
+        table.add_row([
+            delivery.id.to_string(),
+            delivery.job_id.to_string(),
+            delivery.run.to_string(),
+            delivery_state(delivery.state()).to_owned(),
+            format!("{} {}", delivery.method, delivery.url),
+            delivery.attempt_count.to_string(),
+            delivery.next_time.map(|time| time.to_string()).unwrap_or_default(),
+            last.unwrap_or_default(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+fn delivery_state(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Unspecified => "unknown",
+        DeliveryState::Pending => "pending",
+        DeliveryState::Sending => "sending",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::GivenUp => "given up",
+    }
 }
 
 /// One job with all that is known of it.

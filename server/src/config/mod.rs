@@ -4,6 +4,7 @@
 mod read;
 mod retention;
 mod retry;
+mod tables;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,6 +19,9 @@ pub use retention::{KeepFor, RetentionSettings};
 pub use retry::{BackoffName, RetryProfile, RetrySettings};
 use retry::{check_profiles, read_profiles};
 use serde::Deserialize;
+
+pub use tables::{Outbound, Pool, Protocol, Secret, SecretSource, Target};
+use tables::{OutboundTable, PoolTable, SecretTable};
 
 /// Where a server listens unless told otherwise, as SDKs expect it.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4285);
@@ -89,6 +93,30 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(default)]
     pub retention: RetentionSettings,
+    /// Make no API calls and send no replies: another server does
+    #[arg(long, env = "HAULIER_NO_POOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(), value_name = "BOOL")]
+    #[serde(skip)]
+    pub no_pool: Option<bool>,
+    /// API calls that this server makes at a time [default: 16]
+    #[arg(long, env = "HAULIER_POOL_SLOTS", value_name = "NUMBER")]
+    #[serde(skip)]
+    pub pool_slots: Option<i32>,
+    /// `[pool]`.
+    #[arg(skip)]
+    #[serde(default)]
+    pub pool: PoolTable,
+    /// `[outbound]`.
+    #[arg(skip)]
+    #[serde(default)]
+    pub outbound: OutboundTable,
+    /// `[secrets.*]`.
+    #[arg(skip)]
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretTable>,
+    /// `[targets.*]`.
+    #[arg(skip)]
+    #[serde(default)]
+    pub targets: BTreeMap<String, Target>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -140,6 +168,14 @@ pub struct Config {
     pub retention: KeepFor,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// The server's own worker pool.
+    pub pool: Pool,
+    /// What may leave the server.
+    pub outbound: Outbound,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// APIs that jobs may call, by name.
+    pub targets: BTreeMap<String, Target>,
 }
 
 impl Default for Config {
@@ -159,6 +195,10 @@ impl Default for Config {
             retry: BTreeMap::new(),
             retention: KeepFor::default(),
             log_format: LogFormat::default(),
+            pool: Pool::default(),
+            outbound: Outbound::default(),
+            secrets: BTreeMap::new(),
+            targets: BTreeMap::new(),
         }
     }
 }
@@ -275,6 +315,10 @@ impl Config {
             retry: read_profiles(settings.retry)?,
             retention: read_retention(settings.retention)?,
             log_format: settings.log_format.unwrap_or_default(),
+            pool: settings.pool.read(settings.no_pool, settings.pool_slots),
+            outbound: settings.outbound.read(&variable)?,
+            secrets: tables::read_secrets(settings.secrets, &variable)?,
+            targets: settings.targets,
         })
     }
 
@@ -282,6 +326,9 @@ impl Config {
     pub fn validate(&self, bounds: &Bounds) -> Result<(), ConfigError> {
         self.check_listen()?;
         self.check_table_prefix()?;
+        self.pool.check()?;
+        self.outbound.check()?;
+        tables::check_names(&self.targets, &self.secrets)?;
         check_profiles(&self.retry, bounds)?;
         let Bounds { payload_bytes_max, timeout_max, retry_limit_max, batch_jobs_max, .. } = *bounds;
         if self.payload_bytes_max.is_some_and(|bytes| bytes == 0 || bytes > payload_bytes_max) {
@@ -355,6 +402,12 @@ impl Settings {
             retry: under.retry,
             retention: under.retention,
             log_format: self.log_format.or(under.log_format),
+            no_pool: self.no_pool.or(under.no_pool),
+            pool_slots: self.pool_slots.or(under.pool_slots),
+            pool: under.pool,
+            outbound: under.outbound,
+            secrets: under.secrets,
+            targets: under.targets,
         }
     }
 }

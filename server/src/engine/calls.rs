@@ -314,6 +314,8 @@ pub struct RegisterCall {
     pub commands: Vec<ServedCommand>,
     /// The queues it serves.
     pub queues: Vec<String>,
+    /// The targets whose API calls it makes, in every queue.
+    pub targets: Vec<String>,
     /// Labels for people.
     pub labels: BTreeMap<String, String>,
     /// Jobs it runs at once.

@@ -14,6 +14,7 @@ mod calls;
 mod cancel;
 mod claim;
 mod commands;
+mod deliveries;
 mod enqueue;
 mod error;
 mod explain;
@@ -43,6 +44,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use calls::*;
+pub use deliveries::ListDeliveriesCall;
 pub use error::{Error, Result, Violation};
 pub use explain::{Explanation, Why};
 pub use history::{ExportCall, Exported, Record};
@@ -86,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) figures: Figures,
     pub(crate) settling: Settling,
     pub(crate) recurring: Recurring,
+    /// Rung when an outcome may have left a notification.
+    pub(crate) delivery_hint: tokio::sync::Notify,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }
 
@@ -123,6 +127,7 @@ impl Engine {
             settling: Settling::default(),
             figures: Figures::default(),
             recurring: Recurring::default(),
+            delivery_hint: tokio::sync::Notify::new(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });
         core.routes.reload(&*core.store).await?;

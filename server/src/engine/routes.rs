@@ -96,6 +96,7 @@ impl Routes {
 pub(crate) struct Served {
     commands: HashSet<String>,
     queues: HashSet<String>,
+    targets: HashSet<String>,
 }
 
 impl Served {
@@ -103,13 +104,16 @@ impl Served {
         Self {
             commands: session.commands.iter().map(|served| served.command.clone()).collect(),
             queues: session.queues.iter().cloned().collect(),
+            targets: session.targets.iter().cloned().collect(),
         }
     }
 
     /// May this session run the jobs of this route? Quarantined ones are given out apart.
     pub(crate) fn takes(&self, route: &Route) -> bool {
-        let Work::Command(command) = &route.work else { return false };
-        self.queues.contains(&route.queue) && self.commands.contains(command)
+        match &route.work {
+            Work::Command(command) => self.queues.contains(&route.queue) && self.commands.contains(command),
+            Work::Api { target, .. } => self.targets.contains(target),
+        }
     }
 
     /// As [`Served::takes`], for jobs that any worker process may get.

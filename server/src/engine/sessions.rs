@@ -219,6 +219,7 @@ impl Engine {
                 state: SessionState::Live,
                 commands: call.commands,
                 queues: call.queues,
+                targets: call.targets,
                 labels: call.labels,
                 slots: call.slots,
                 sdk: call.sdk,

@@ -85,6 +85,9 @@ impl Core {
         }
         let (answers, wake) = self.store.finish(ends, on_locked).await?;
         self.heed(wake);
+        if answers.iter().any(|answer| matches!(answer, Finished::Stored(state) if state.is_settled())) {
+            self.delivery_hint.notify_one();
+        }
         self.hub.changed(ends.iter().map(|end| end.fence.job));
         Ok(answers)
     }

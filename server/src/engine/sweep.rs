@@ -10,6 +10,8 @@ use crate::store::{CancelOrder, Finish, Finished, OnLocked, SweptLease, Tick};
 
 /// Lost sessions are remembered for a day, so that a worker process that comes back late is told so.
 const LOST_SESSION_LIFE: Duration = Duration::from_secs(86_400);
+/// Notifications that are over are kept for a month.
+const DELIVERY_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// Months are made this long before they begin.
 const MONTH_AHEAD: Duration = Duration::from_secs(3 * 86_400);
 /// Request ids looked at in one step of forgetting.
@@ -46,6 +48,8 @@ impl Engine {
             }
             let old_ticks = core.clock.now().minus(limits::TICK_LIFE);
             while core.store.forget_ticks(old_ticks, FORGET_STEP).await? {}
+            let old = core.clock.now().minus(DELIVERY_LIFE);
+            while core.store.forget_deliveries(old, FORGET_STEP).await? {}
             let mut after = None;
             loop {
                 after = core.store.forget_requests(after, FORGET_STEP).await?;

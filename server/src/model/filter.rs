@@ -43,6 +43,8 @@ pub struct Filter {
     pub args: BTreeMap<String, String>,
     /// The name of the recurring task that made it.
     pub recurring_task: String,
+    /// Where the outcome is told, without credentials.
+    pub reply_to: String,
     /// The start of the ref id.
     pub ref_id_prefix: String,
     /// Enqueued at this time or later.
@@ -71,6 +73,7 @@ impl Filter {
             && is_or_empty(&self.user_id, &spec.user_id)
             && self.args.iter().all(|(key, value)| spec.args.get(key) == Some(value))
             && is_or_empty(&self.recurring_task, spec.task.as_ref().map_or("", |run| &run.name))
+            && is_or_empty(&self.reply_to, spec.reply.as_ref().map_or("", |reply| reply.to.as_str()))
             && spec.ref_id.starts_with(&self.ref_id_prefix)
             && self.create_time_from.is_none_or(|from| view.job.create_time >= from)
             && self.create_time_to.is_none_or(|to| view.job.create_time < to)

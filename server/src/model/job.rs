@@ -90,6 +90,16 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// What of it makes a route. Calls of one target share one: paths may differ from job to job, routes are few.
+    pub fn of_route(&self) -> Work {
+        match self {
+            Work::Command(_) => self.clone(),
+            Work::Api { target, .. } => Work::Api { target: target.clone(), method: String::new() },
+        }
+    }
+}
+
 /// The five names of priorities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
@@ -212,8 +222,12 @@ pub enum ReplyBody {
 /// Where to notify of the outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
-    /// Method, credentials and URL as they were given.
+    /// Method and URL, without credentials: what may be shown.
     pub to: String,
+    /// The credentials as they were given, secrets by name; read only where the notification is sent, and by the handler
+    /// of a job that carries it.
+    #[serde(default, skip_serializing_if = "Hidden::is_empty")]
+    pub credentials: Hidden,
     /// Who acts on it.
     #[serde(default)]
     pub mode: ReplyMode,
@@ -242,6 +256,44 @@ pub struct NamedWorker {
 impl NamedWorker {
     fn is_none(&self) -> bool {
         *self == NamedWorker::default()
+    }
+}
+
+impl Reply {
+    /// What may be shown of a text that names an address as callers do.
+    pub fn without_credentials(text: &str) -> String {
+        let (method, rest) = text.rsplit_once(' ').unwrap_or(("", text));
+        let is_address = rest.starts_with("http://") || rest.starts_with("https://");
+        let marks = ["@http://", "@https://"].into_iter().filter_map(|mark| rest.find(mark)).min();
+        let url = marks.filter(|_| !is_address).map_or(rest, |at| &rest[at + 1..]);
+        if method.is_empty() { url.to_owned() } else { format!("{} {url}", method.to_ascii_uppercase()) }
+    }
+
+    /// All of it as it was given, credentials included.
+    pub fn whole(&self) -> String {
+        let Hidden(credentials) = &self.credentials;
+        match self.to.rsplit_once(' ') {
+            _ if credentials.is_empty() => self.to.clone(),
+            Some((method, url)) => format!("{method} {credentials}@{url}"),
+            None => format!("{credentials}@{}", self.to),
+        }
+    }
+}
+
+/// A text that is stored and never shown; Debug ends in logs.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl Hidden {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "Hidden()" } else { "Hidden(..)" })
     }
 }
 
@@ -363,7 +415,7 @@ impl Spec {
 
     /// The route of a fresh job.
     pub fn route(&self) -> Route {
-        Route { queue: self.queue.clone(), work: self.work.clone(), kind: RouteKind::Plain }
+        Route { queue: self.queue.clone(), work: self.work.of_route(), kind: RouteKind::Plain }
     }
 
     /// Its lane, if it has a named worker.
@@ -582,6 +634,8 @@ pub struct Outcome {
     pub callback: Option<JobId>,
     /// Why what followed failed; empty if it did not.
     pub callback_error: String,
+    /// Why the notification was given up, or what its last try met; empty if nothing went wrong.
+    pub notify_error: String,
 }
 
 /// What a waiting job waits for.

@@ -5,6 +5,7 @@
 //! that decides what a job does next.
 
 mod cancel;
+mod delivery;
 mod error;
 mod filter;
 mod id;
@@ -23,12 +24,15 @@ mod session;
 mod token;
 
 pub use cancel::{CancelMark, CancelReason, Cancelled};
+pub use delivery::{
+    AfterTry, Delivery, DeliveryId, DeliveryRetries, DeliveryState, DeliveryTry, TryEnd, after_try,
+};
 pub use error::{FailureReason, JobError};
 pub use filter::{Filter, Order};
 pub use id::{Epoch, JobId, Month, RouteId, Run, ServerId, SessionId, Time, check_name, check_text, micros};
 pub use job::{
-    Callback, Condition, Dependency, Ending, Job, NamedWorker, Outcome, Payload, Phase, Priority, ReadyKey,
-    RefPolicy, Reply, ReplyBody, ReplyMode, Route, RouteKind, Spec, State, Turn, View, Wait, Work,
+    Callback, Condition, Dependency, Ending, Hidden, Job, NamedWorker, Outcome, Payload, Phase, Priority,
+    ReadyKey, RefPolicy, Reply, ReplyBody, ReplyMode, Route, RouteKind, Spec, State, Turn, View, Wait, Work,
 };
 pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
 pub use lock::{HoldTime, LockSecret, NamedLock};

@@ -49,6 +49,8 @@ pub struct Session {
     pub commands: Vec<ServedCommand>,
     /// Queues it serves.
     pub queues: Vec<String>,
+    /// Targets whose API calls it makes, in every queue; only a server's own pool has any.
+    pub targets: Vec<String>,
     /// Free labels, for people.
     pub labels: BTreeMap<String, String>,
     /// Jobs it runs at once.

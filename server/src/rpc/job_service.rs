@@ -169,8 +169,17 @@ impl JobService for Jobs {
         Ok(Response::new(pb::ListJobLogsResponse { lines, next_page_token: page.next }))
     }
 
-    async fn enqueue_api(&self, _: Request<pb::EnqueueApiRequest>) -> Answer<pb::EnqueueApiResponse> {
-        Err(not_built("JobService.EnqueueApi"))
+    async fn enqueue_api(&self, request: Request<pb::EnqueueApiRequest>) -> Answer<pb::EnqueueApiResponse> {
+        let (metadata, _, given) = request.into_parts();
+        let call =
+            convert::enqueue_api(given, &metadata, &self.settings, self.engine.now()).map_err(status::of)?;
+        let stored = self.engine.enqueue(call).await.map_err(status::of)?;
+        Ok(Response::new(pb::EnqueueApiResponse {
+            job_id: stored.job.0,
+            ref_id: stored.ref_id,
+            created: stored.created,
+            state: convert::state(stored.state).into(),
+        }))
     }
 
     async fn enqueue_batch(
@@ -216,16 +225,21 @@ impl JobService for Jobs {
 
     async fn list_deliveries(
         &self,
-        _: Request<pb::ListDeliveriesRequest>,
+        request: Request<pb::ListDeliveriesRequest>,
     ) -> Answer<pb::ListDeliveriesResponse> {
-        Err(not_built("JobService.ListDeliveries"))
+        let call = convert::list_deliveries(request.into_inner()).map_err(status::of)?;
+        let page = self.engine.deliveries(call).await.map_err(status::of)?;
+        let deliveries = page.items.iter().map(convert::delivery).collect();
+        Ok(Response::new(pb::ListDeliveriesResponse { deliveries, next_page_token: page.next }))
     }
 
     async fn replay_delivery(
         &self,
-        _: Request<pb::ReplayDeliveryRequest>,
+        request: Request<pb::ReplayDeliveryRequest>,
     ) -> Answer<pb::ReplayDeliveryResponse> {
-        Err(not_built("JobService.ReplayDelivery"))
+        let id = convert::replay_delivery(request.get_ref()).map_err(status::of)?;
+        let replayed = self.engine.replay_delivery(id).await.map_err(status::of)?;
+        Ok(Response::new(pb::ReplayDeliveryResponse { delivery: Some(convert::delivery(&replayed)) }))
     }
 
     async fn explain_job(&self, request: Request<pb::ExplainJobRequest>) -> Answer<pb::ExplainJobResponse> {

@@ -9,6 +9,7 @@ mod bulk;
 mod check;
 mod convert;
 mod deadline;
+mod egress;
 mod health;
 mod job_service;
 mod lock_service;
@@ -36,6 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use convert::Settings;
 pub use deadline::time_for;
+pub use egress::{Egress, Endpoint, NoWay, ReplyAddress};
 pub use health::Health;
 
 use crate::engine::Engine;

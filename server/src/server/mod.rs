@@ -4,6 +4,7 @@
 
 mod database;
 mod doctor;
+mod egress;
 mod profiles;
 mod signals;
 mod tasks;
@@ -30,11 +31,13 @@ pub use signals::Signals;
 
 use crate::config::{Bounds, Config, ConfigError, KeepFor};
 use crate::engine::{self, Engine};
-use crate::model::{Retention, limits};
+use crate::model::{DeliveryRetries, Retention, limits};
+use crate::outbound::Outbound;
+use crate::pool::{self, Pool};
 use crate::rpc::{self, Health};
 use crate::store::StoreError;
 use crate::web;
-use tasks::Tasks;
+use tasks::{Outgoing, Tasks};
 
 /// Calls that one connection may have open.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
@@ -44,6 +47,8 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// and is closed when none comes within this time.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What API calls and replies under way have to end when the server stops.
+const POOL_DRAIN: Duration = Duration::from_secs(10);
 /// What the database's connections have to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -83,6 +88,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    outbound: Arc<Outbound>,
     settings: rpc::Settings,
     listener: TcpListener,
     address: SocketAddr,
@@ -92,22 +98,30 @@ impl Server {
     /// Checks the settings and takes the address: what is wrong with either is known before the database is touched.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         config.validate(&bounds())?;
-        let settings = settings(&config)?;
+        let outbound = Arc::new(egress::open(&config)?);
+        let settings = settings(&config, Arc::clone(&outbound))?;
         let refused = |error| StartError::Bind { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { config, settings, listener, address })
+        Ok(Self { config, outbound, settings, listener, address })
     }
 
     /// Opens the database, waiting for one that is down, and serves.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Server { config, settings, listener, address } = self;
+        let Server { config, outbound, settings, listener, address } = self;
         if config.is_exposed() {
             tracing::warn!(%address, "insecure: whoever can reach this address may do everything");
         }
         let store = database::open(&config).await?;
         let engine = Engine::start(store, address.to_string()).await?;
-        let service = Service::new(engine, settings);
+        if !outbound.signs() {
+            tracing::info!("no outbound.signing_keys: notifications are sent without a signature");
+        }
+        let pool = config.pool.enabled.then(|| {
+            let name = format!("haulier-pool@{address}");
+            Pool::new(engine.clone(), outbound, pool_settings(&config, name))
+        });
+        let service = Service::new(engine, settings, pool);
         service.health.serve().await;
         let drain = CancellationToken::new();
         let ended = tokio::spawn(service.run(listener, drain.clone()));
@@ -160,11 +174,25 @@ fn bounds() -> Bounds {
     }
 }
 
-fn settings(config: &Config) -> Result<rpc::Settings, ConfigError> {
+fn pool_settings(config: &Config, name: String) -> pool::Settings {
+    let slots = |slots: i32| usize::try_from(slots).unwrap_or(1);
+    pool::Settings {
+        name,
+        slots: slots(config.pool.slots),
+        delivery_slots: slots(config.pool.delivery_slots),
+        answer_bytes_max: config.payload_bytes_max.unwrap_or(limits::PAYLOAD_BYTES_DEFAULT),
+        drain: POOL_DRAIN,
+        deadline: config.outbound.deadline,
+        retries: DeliveryRetries(config.outbound.delivery_retries.clone()),
+    }
+}
+
+fn settings(config: &Config, outbound: Arc<Outbound>) -> Result<rpc::Settings, ConfigError> {
     Ok(rpc::Settings {
         payload_bytes_max: config.payload_bytes_max.unwrap_or(limits::PAYLOAD_BYTES_DEFAULT),
         timeout: config.timeout.unwrap_or(limits::TIMEOUT_DEFAULT),
         batch_jobs_max: config.batch_jobs_max.unwrap_or(limits::BATCH_JOBS_DEFAULT),
+        egress: Some(Arc::new(egress::Gate(outbound))),
         retry: profiles::profiles(config)?.into(),
         retention: retention(config),
     })
@@ -179,6 +207,7 @@ fn retention(config: &Config) -> Retention {
 struct Service {
     engine: Engine,
     settings: rpc::Settings,
+    pool: Option<Pool>,
     health: Health,
     /// Ends report streams.
     stop: CancellationToken,
@@ -186,14 +215,15 @@ struct Service {
 }
 
 impl Service {
-    fn new(engine: Engine, settings: rpc::Settings) -> Self {
+    fn new(engine: Engine, settings: rpc::Settings, pool: Option<Pool>) -> Self {
         let (health, stop, draining) = (Health::default(), CancellationToken::new(), Arc::default());
-        Self { engine, settings, health, stop, draining }
+        Self { engine, settings, pool, health, stop, draining }
     }
 
     /// Serves until `drain`, then finishes what is under way.
     async fn run(self, listener: TcpListener, drain: CancellationToken) {
         let tasks = Tasks::start(&self.engine, self.settings.retention);
+        let pool = self.pool.as_ref().map(Outgoing::start);
         let close = CancellationToken::new();
         let mut serving = tokio::spawn(serve(self.routes(), listener, close.clone()));
         tokio::select! {
@@ -206,8 +236,13 @@ impl Service {
         self.engine.stop_waiting();
         self.stop.cancel();
         close.cancel();
+        // What the pool has under way ends while calls do.
+        let pool = pool.map(|pool| tokio::spawn(pool.stop()));
         if !serving.is_finished() && tokio::time::timeout(limits::SERVER_DRAIN, serving).await.is_err() {
             tracing::warn!("calls were still open after {:?}, leaving them", limits::SERVER_DRAIN);
+        }
+        if let Some(Err(error)) = futures::future::OptionFuture::from(pool).await {
+            tracing::error!(%error, "the server's own pool ended badly");
         }
         tasks.stop().await;
         let store = Arc::clone(self.engine.store());

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::engine::{self, Engine};
 use crate::model::{Retention, limits};
+use crate::pool::Pool;
 
 /// How often the database's clock is followed and ids are kept ready.
 const PULSE_INTERVAL: Duration = Duration::from_secs(1);
@@ -106,6 +107,47 @@ impl Tasks {
     {
         let (engine, stop) = (engine.clone(), self.stop.clone());
         self.tracker.spawn(async move { repeat(name, interval, stop, move || work(engine.clone())).await });
+    }
+}
+
+/// What the pool of this server does: it ends before the other tasks, which store what it tells.
+pub(super) struct Outgoing {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Outgoing {
+    /// Starts making API calls and sending replies.
+    pub(super) fn start(pool: &Pool) -> Self {
+        let outgoing = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+        outgoing.keep("API calls", pool.clone(), async |pool, stop| pool.make_calls(stop).await);
+        outgoing.keep("replies", pool.clone(), async |pool, stop| pool.send_replies(stop).await);
+        outgoing
+    }
+
+    /// Claims nothing more, and waits for what is under way.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Runs `work` until the stop; one that panicked begins anew.
+    fn keep<Work, Done>(&self, name: &'static str, pool: Pool, work: Work)
+    where
+        Work: Fn(Pool, CancellationToken) -> Done + Send + 'static,
+        Done: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            let mut trouble = Trouble::new(name, Duration::from_secs(1));
+            while !stop.is_cancelled() {
+                match tokio::spawn(work(pool.clone(), stop.clone())).await {
+                    Ok(()) => return,
+                    Err(panic) => tokio::time::sleep(trouble.note(&panic)).await,
+                }
+            }
+        });
     }
 }
 

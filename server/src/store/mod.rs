@@ -39,10 +39,10 @@ pub use open::{OpenOptions, Purpose, migrate, open};
 use async_trait::async_trait;
 
 use crate::model::{
-    Attempt, CancelMark, CancelReason, Dependency, Ended, Ending, Epoch, Fence, Job, JobError, JobId, Lease,
-    Level, LiveCounts, LockSecret, LogLine, Month, NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey,
-    Retention, Route, RouteId, Run, ServerId, Session, SessionId, Skip, State, Task, TaskId, Time, View,
-    Wait,
+    AfterTry, Attempt, CancelMark, CancelReason, Delivery, DeliveryId, DeliveryState, Dependency, Ended,
+    Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LiveCounts, LockSecret, LogLine, Month,
+    NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey, Retention, Route, RouteId, Run, ServerId,
+    Session, SessionId, Skip, State, Task, TaskId, Time, TryEnd, View, Wait,
 };
 
 /// Why a verb did not do its work.
@@ -708,6 +708,19 @@ pub struct Watch {
     pub noticed: Option<Time>,
 }
 
+/// A look at notifications, newest first.
+#[derive(Clone, Debug)]
+pub struct DeliveriesCall {
+    /// Of this job; none: of all.
+    pub job: Option<JobId>,
+    /// In any of these states; empty: in all.
+    pub states: Vec<DeliveryState>,
+    /// Only those before this one.
+    pub before: Option<DeliveryId>,
+    /// Notifications at most.
+    pub limit: i64,
+}
+
 /// A position among the log lines of a job: only what comes after it is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
@@ -930,6 +943,18 @@ pub trait Store: Send + Sync + 'static {
     async fn forget_ticks(&self, before: Time, limit: i64) -> Result<bool>;
     /// Since when servers look at what is due.
     async fn watch(&self) -> Result<Watch>;
+
+    /// Takes due notifications to try them: each is this caller's until it ends the try, or for `hold`.
+    async fn take_deliveries(&self, now: Time, hold: Duration, limit: i64) -> Result<Vec<Delivery>>;
+    /// Ends the try that `taken` began; false when another took the notification meanwhile, and then nothing was changed.
+    async fn end_delivery(&self, taken: &Delivery, end: &TryEnd, after: AfterTry) -> Result<bool>;
+    /// Notifications with their newest tries.
+    async fn deliveries(&self, call: &DeliveriesCall) -> Result<Vec<Delivery>>;
+    /// Makes a notification due at once, delivered or given up too; one that is being sent is left alone.
+    async fn replay_delivery(&self, delivery: DeliveryId) -> Result<Option<Delivery>>;
+    /// Forgets notifications that are over and were made before `before`, at most `limit` of each state; whether there was
+    /// anything to do.
+    async fn forget_deliveries(&self, before: Time, limit: i64) -> Result<bool>;
 
     /// Notes that this server lives, at `address`, and when the reaper ticked.
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;

@@ -154,6 +154,8 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
         "recurring_task SELECT seq, CAST(seq AS {bytes}), 1, seq, 0, 0, '{}', '{}', 0, NULL, NULL"
             .replace("{bytes}", if store.engine.dialect() == Dialect::MySql { "BINARY" } else { "BLOB" }),
         "recurring_tick SELECT seq, seq % 7, seq, 0, 0, 0".to_owned(),
+        "delivery SELECT seq, seq, 1, 3, 1, 1, 0, 0, seq, 0, 'x'".to_owned(),
+        "delivery_try SELECT seq, 1, 0, 0, 0, NULL".to_owned(),
         format!("job_log_{month} SELECT seq, 1, 1, 1, 0, 3, 'x', NULL"),
     ];
     let mut unit = store.engine.begin(Class::Vital).await.unwrap();
@@ -165,7 +167,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     unit.lent.connection.run("COMMIT".into()).await.unwrap();
     if store.engine.dialect() == Dialect::MySql {
         let analyze = format!(
-            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, recurring_task, recurring_tick, outcome_{month}, job_{month}, job_label_{month}"
+            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, recurring_task, recurring_tick, outcome_{month}, job_{month}, job_label_{month}, delivery, delivery_try"
         );
         unit.lent.connection.look_up(&analyze).await.unwrap();
     }

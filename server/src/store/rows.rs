@@ -290,6 +290,9 @@ pub(crate) struct Detail {
     /// Why the callback failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) callback_error: String,
+    /// Why the notification was given up, or what its last try met.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) notify_error: String,
 }
 
 impl Detail {
@@ -377,6 +380,7 @@ pub(crate) fn read_outcome(row: &mut Columns, run: Run) -> Try<Option<Outcome>> 
         notify_time: (notify_time > 0).then_some(Time(notify_time)),
         callback: detail.callback,
         callback_error: detail.callback_error,
+        notify_error: detail.notify_error,
     }))
 }
 
@@ -415,6 +419,8 @@ pub(crate) fn lost() -> i64 {
 struct Served {
     commands: Vec<ServedCommand>,
     queues: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     slots: i32,
@@ -427,6 +433,7 @@ pub(crate) fn session_values(session: &Session) -> Result<Vec<Value>> {
     let served = Served {
         commands: session.commands.clone(),
         queues: session.queues.clone(),
+        targets: session.targets.clone(),
         labels: session.labels.clone(),
         slots: session.slots,
         sdk: session.sdk.clone(),
@@ -462,6 +469,7 @@ pub(crate) fn read_session(row: &mut Columns) -> Try<Session> {
         state,
         commands: served.commands,
         queues: served.queues,
+        targets: served.targets,
         labels: served.labels,
         slots: served.slots,
         sdk: served.sdk,

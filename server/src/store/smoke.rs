@@ -11,8 +11,8 @@ use super::sql_store::SqlStore;
 use super::*;
 use crate::clock;
 use crate::model::{
-    AttemptEnd, Ending, FailureReason, JobError, LeaseFlags, Phase, ReadyKey, RetryPolicy, RouteKind,
-    SessionState, Spec, Work, digest, limits,
+    AttemptEnd, Ending, FailureReason, Hidden, JobError, LeaseFlags, Phase, ReadyKey, Reply, ReplyBody,
+    ReplyMode, RetryPolicy, RouteKind, SessionState, Spec, Work, digest, limits,
 };
 
 /// A store of its own, with a session that serves.
@@ -66,6 +66,10 @@ on_both! {
     decisions_are_forgotten_when_they_are_old
     every_statement_can_be_prepared
     racing_claimers_share_the_jobs_without_doubles
+    every_end_that_is_told_leaves_a_notification
+    a_try_is_the_takers_until_it_ends_or_its_time_is_over
+    racing_senders_share_the_notifications_without_doubles
+    a_dead_notification_is_listed_replayed_and_forgotten
 }
 
 mod queues;
@@ -99,6 +103,7 @@ impl Bench {
             state: SessionState::Live,
             commands: Vec::new(),
             queues: vec!["default".into()],
+            targets: Vec::new(),
             labels: BTreeMap::new(),
             sdk: String::new(),
             slots: 4,
@@ -674,6 +679,189 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
     all.sort_unstable();
     let wanted: Vec<JobId> = jobs.iter().map(|new| new.job.id).collect();
     assert_eq!(all, wanted);
+}
+
+fn told(spec: &mut Spec) {
+    spec.reply = Some(Reply {
+        to: "PUT https://a.example/".into(),
+        credentials: Hidden("s3cret".into()),
+        mode: ReplyMode::Deliver,
+        body: ReplyBody::Result,
+        on_success_only: false,
+    });
+}
+
+impl Bench {
+    async fn take(&self, most: i64) -> Vec<Delivery> {
+        let now = self.store.now().await.unwrap();
+        self.store.take_deliveries(now, Duration::from_secs(60), most).await.unwrap()
+    }
+
+    async fn all(&self, job: Option<JobId>, states: &[DeliveryState]) -> Vec<Delivery> {
+        let call = DeliveriesCall { job, states: states.to_vec(), before: None, limit: 100 };
+        self.store.deliveries(&call).await.unwrap()
+    }
+
+    /// A job that has completed and whose notification is due.
+    async fn completed_and_told(&mut self) -> JobId {
+        let job = self.enqueue(told).await;
+        let fence = self.claim(1).await.remove(0).lease.fence;
+        assert_eq!(self.finish(fence, Ended::Completed).await, Finished::Stored(State::Executed));
+        job
+    }
+}
+
+fn sent(error: Option<&str>) -> TryEnd {
+    TryEnd {
+        http_status: if error.is_some() { 500 } else { 204 },
+        error: error.map(str::to_owned),
+        retry_after: None,
+        is_final: false,
+        duration: Duration::from_millis(7),
+    }
+}
+
+async fn every_end_that_is_told_leaves_a_notification(mut bench: Bench) {
+    let completed = bench.completed_and_told().await;
+    let failed_job = bench
+        .enqueue(|spec| {
+            told(spec);
+            spec.retry.retry_limit = 0;
+        })
+        .await;
+    let fence = bench.claim(1).await.remove(0).lease.fence;
+    assert_eq!(bench.finish(fence, failed(None)).await, Finished::Stored(State::Failed));
+    let cancelled = bench.enqueue(told).await;
+    let order = |job| CancelOrder {
+        job,
+        reason: CancelReason::Client,
+        text: "enough".into(),
+        grace: Duration::ZERO,
+        only_waiting: false,
+    };
+    bench.store.cancel(&order(cancelled)).await.unwrap();
+    let quiet = bench
+        .enqueue(|spec| {
+            told(spec);
+            spec.reply.as_mut().unwrap().on_success_only = true;
+        })
+        .await;
+    bench.store.cancel(&order(quiet)).await.unwrap();
+    let carried = bench
+        .enqueue(|spec| {
+            told(spec);
+            spec.reply.as_mut().unwrap().mode = ReplyMode::Carry;
+        })
+        .await;
+    let fence = bench.claim(1).await.remove(0).lease.fence;
+    assert_eq!(bench.finish(fence, Ended::Completed).await, Finished::Stored(State::Completed));
+    let mut jobs: Vec<JobId> = bench.all(None, &[]).await.iter().map(|one| one.job).collect();
+    jobs.sort_unstable();
+    assert_eq!(jobs, [completed, failed_job, cancelled]);
+    assert!(bench.all(Some(carried), &[]).await.is_empty());
+    let pending = bench.all(Some(completed), &[]).await.remove(0);
+    assert_eq!(
+        (pending.to.as_str(), pending.run, pending.state),
+        ("PUT https://a.example/", Run(1), DeliveryState::Pending)
+    );
+    assert!(!bench.view(completed).await.is_notified());
+    for taken in bench.take(10).await {
+        assert!(bench.store.end_delivery(&taken, &sent(None), AfterTry::Delivered).await.unwrap());
+    }
+    assert_eq!(bench.state(completed).await, State::Completed);
+    assert_eq!(bench.state(failed_job).await, State::Failed);
+    assert!(bench.view(completed).await.is_notified() && bench.view(failed_job).await.is_notified());
+    assert!(bench.take(10).await.is_empty(), "nothing is due any more");
+}
+
+async fn a_try_is_the_takers_until_it_ends_or_its_time_is_over(mut bench: Bench) {
+    let job = bench.completed_and_told().await;
+    let now = bench.store.now().await.unwrap();
+    let first = bench.store.take_deliveries(now, Duration::from_millis(1), 10).await.unwrap().remove(0);
+    assert_eq!((first.state, first.attempt_count), (DeliveryState::Sending, 1));
+    // The first sender went away: its time is over, and what it still tells changes nothing.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let second = bench.take(10).await.remove(0);
+    assert!(second.epoch > first.epoch && second.attempt_count == 2);
+    assert!(bench.take(10).await.is_empty(), "it is held");
+    assert!(!bench.store.end_delivery(&first, &sent(None), AfterTry::Delivered).await.unwrap());
+    assert_eq!(bench.state(job).await, State::Executed);
+    let again = bench.store.now().await.unwrap().plus(Duration::from_secs(60));
+    assert!(bench.store.end_delivery(&second, &sent(Some("no")), AfterTry::Again(again)).await.unwrap());
+    assert_eq!(bench.view(job).await.outcome().unwrap().notify_error, "no");
+    let waiting = bench.all(Some(job), &[DeliveryState::Pending]).await.remove(0);
+    assert_eq!(waiting.next_time, Some(again));
+    let tries: Vec<_> = waiting.tries.iter().map(|one| (one.http_status, !one.error.is_empty())).collect();
+    assert_eq!(tries, [(0, true), (500, true)]);
+    assert!(bench.take(10).await.is_empty(), "its time has not come");
+    let replayed = bench.store.replay_delivery(waiting.id).await.unwrap().unwrap();
+    assert_eq!((replayed.state, replayed.earlier_count), (DeliveryState::Pending, 0), "it is due at once");
+    let third = bench.take(10).await.remove(0);
+    assert!(bench.store.end_delivery(&third, &sent(None), AfterTry::Delivered).await.unwrap());
+    assert!(!bench.store.end_delivery(&third, &sent(Some("late")), AfterTry::GivenUp).await.unwrap());
+    let outcome = bench.store.outcome(job, Run(1)).await.unwrap().unwrap();
+    assert_eq!((outcome.ending, outcome.notify_error.as_str()), (Ending::Completed, ""));
+    assert!(outcome.notify_time.is_some());
+}
+
+async fn racing_senders_share_the_notifications_without_doubles(mut bench: Bench) {
+    for _ in 0..20 {
+        bench.completed_and_told().await;
+    }
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = Arc::clone(&bench.store);
+        senders.spawn(async move {
+            let mut mine = Vec::new();
+            for _ in 0..8 {
+                let now = store.now().await.unwrap();
+                let taken = store.take_deliveries(now, Duration::from_secs(60), 5).await.unwrap();
+                for one in &taken {
+                    assert!(store.end_delivery(one, &sent(None), AfterTry::Delivered).await.unwrap());
+                }
+                mine.extend(taken.into_iter().map(|one| one.id));
+            }
+            mine
+        });
+    }
+    let mut all = senders.join_all().await.concat();
+    // What a race left over is taken by the next look.
+    all.extend(bench.take(20).await.into_iter().map(|one| one.id));
+    all.sort_unstable();
+    let count = all.len();
+    all.dedup();
+    assert_eq!((all.len(), count), (20, 20));
+}
+
+async fn a_dead_notification_is_listed_replayed_and_forgotten(mut bench: Bench) {
+    let job = bench.completed_and_told().await;
+    let other = bench.completed_and_told().await;
+    for taken in bench.take(10).await {
+        let after = if taken.job == job { AfterTry::GivenUp } else { AfterTry::Delivered };
+        let end = sent((taken.job == job).then_some("gone"));
+        assert!(bench.store.end_delivery(&taken, &end, after).await.unwrap());
+    }
+    assert_eq!(bench.state(job).await, State::Completed, "the outcome is what it was");
+    assert_eq!(bench.view(job).await.outcome().unwrap().notify_error, "gone");
+    let dead = bench.all(None, &[DeliveryState::GivenUp]).await;
+    assert_eq!(dead.iter().map(|one| one.job).collect::<Vec<_>>(), [job]);
+    let both = bench.all(None, &[]).await;
+    assert_eq!(both.iter().map(|one| one.job).collect::<Vec<_>>(), [other, job], "newest first");
+    let call = DeliveriesCall { job: None, states: Vec::new(), before: Some(both[0].id), limit: 1 };
+    assert_eq!(bench.store.deliveries(&call).await.unwrap()[0].job, job);
+    let replayed = bench.store.replay_delivery(dead[0].id).await.unwrap().unwrap();
+    assert_eq!((replayed.earlier_count, replayed.tries.len()), (1, 1));
+    assert_eq!(bench.store.replay_delivery(DeliveryId(7)).await.unwrap(), None);
+    let taken = bench.take(10).await.remove(0);
+    let sending = bench.store.replay_delivery(taken.id).await.unwrap().unwrap();
+    assert_eq!((sending.state, sending.epoch), (DeliveryState::Sending, taken.epoch), "it is left alone");
+    assert!(bench.store.end_delivery(&taken, &sent(None), AfterTry::Delivered).await.unwrap());
+    assert_eq!(bench.view(job).await.outcome().unwrap().notify_error, "");
+    let now = bench.store.now().await.unwrap();
+    assert!(!bench.store.forget_deliveries(now.minus(Duration::from_secs(60)), 10).await.unwrap());
+    assert!(bench.store.forget_deliveries(now.plus(Duration::from_secs(1)), 10).await.unwrap());
+    assert!(bench.all(None, &[]).await.is_empty());
+    assert_eq!(bench.store.outcome(job, Run(1)).await.unwrap().unwrap().ending, Ending::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,15 +11,15 @@ use super::sqlite::FileLock;
 use super::unit::Engine;
 use super::{
     Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
-    Declaration, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob, LockAnswer, LockBreak,
-    LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures, MonthRange, NewJob,
-    OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store, SweptLease, TaskChange,
-    TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
+    Declaration, DeliveriesCall, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob,
+    LockAnswer, LockBreak, LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures,
+    MonthRange, NewJob, OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store,
+    SweptLease, TaskChange, TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
 };
 use crate::model::{
-    Attempt, CancelMark, Dependency, Epoch, Fence, Job, JobId, Lease, Level, LiveCounts, LogLine, Month,
-    NamedLock, Outcome, PausedQueue, Payload, Retention, Route, RouteId, Run, ServerId, Session, SessionId,
-    Task, TaskId, Time, View,
+    AfterTry, Attempt, CancelMark, Delivery, DeliveryId, Dependency, Epoch, Fence, Job, JobId, Lease, Level,
+    LiveCounts, LogLine, Month, NamedLock, Outcome, PausedQueue, Payload, Retention, Route, RouteId, Run,
+    ServerId, Session, SessionId, Task, TaskId, Time, TryEnd, View,
 };
 
 /// A store that speaks SQL.
@@ -351,6 +351,26 @@ impl Store for SqlStore {
 
     async fn watch(&self) -> Result<Watch> {
         SqlStore::watch(self).await
+    }
+
+    async fn take_deliveries(&self, now: Time, hold: Duration, limit: i64) -> Result<Vec<Delivery>> {
+        SqlStore::take_deliveries(self, now, hold, limit).await
+    }
+
+    async fn end_delivery(&self, taken: &Delivery, end: &TryEnd, after: AfterTry) -> Result<bool> {
+        SqlStore::end_delivery(self, taken, end, after).await
+    }
+
+    async fn deliveries(&self, call: &DeliveriesCall) -> Result<Vec<Delivery>> {
+        SqlStore::deliveries(self, call).await
+    }
+
+    async fn replay_delivery(&self, delivery: DeliveryId) -> Result<Option<Delivery>> {
+        SqlStore::replay_delivery(self, delivery).await
+    }
+
+    async fn forget_deliveries(&self, before: Time, limit: i64) -> Result<bool> {
+        SqlStore::forget_deliveries(self, before, limit).await
     }
 
     async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {

@@ -2,7 +2,7 @@
 
 use haulier_proto::v1 as pb;
 
-use crate::model::{Filter, Order, State, limits};
+use crate::model::{Filter, Order, Reply, State, limits};
 use crate::rpc::check::{Check, wire};
 
 /// Reads a filter; the field is the path that `check` is at.
@@ -23,6 +23,7 @@ pub(crate) fn filter(check: &mut Check, given: Option<pb::JobFilter>) -> Filter 
         user_id: given.user_id,
         args: given.args.into_iter().collect(),
         recurring_task: given.recurring_task,
+        reply_to: Reply::without_credentials(&given.reply_to),
         ref_id_prefix: given.ref_id_prefix,
         create_time_from: check.time("create_time_from", given.create_time_from),
         create_time_to: check.time("create_time_to", given.create_time_to),
@@ -63,9 +64,7 @@ fn check_texts(check: &mut Check, given: &pb::JobFilter) {
     check.optional_name("worker", &given.worker);
     check.chars("text", &given.text, limits::TEXT_CHARS_MAX);
     check.count("args", given.args.len(), limits::FILTER_ARGS_MAX);
-    if !given.reply_to.is_empty() {
-        check.not_built("reply_to");
-    }
+    check.bytes("reply_to", &given.reply_to, limits::REPLY_TO_BYTES_MAX);
 }
 
 /// UNSPECIFIED among them stands for all states.

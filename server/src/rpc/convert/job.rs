@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use haulier_proto::v1 as pb;
 use tonic::metadata::MetadataMap;
 
+use super::api::api_work;
 use super::options::{Options, options, options_message};
 use super::payload::{payload, payload_message};
 use super::{Settings, cancel_reason, job_error, state, timestamp};
@@ -53,7 +54,7 @@ pub(crate) fn enqueue(
 }
 
 /// A job that is stored alone has no items beside it.
-fn refuse_local_keys(check: &mut Check, parents: &[ParentCall]) {
+pub(super) fn refuse_local_keys(check: &mut Check, parents: &[ParentCall]) {
     for (at, _) in parents.iter().enumerate().filter(|(_, parent)| matches!(parent.key, ParentKey::Local(_)))
     {
         let field = format!("options.depends_on[{at}].local_key");
@@ -113,15 +114,13 @@ fn enqueue_item(
 ) -> Option<(String, EnqueueCall)> {
     use pb::enqueue_item::Work as Item;
     check.text("local_key", &given.local_key);
-    let (part, work, request, options_given) = match given.work {
-        Some(Item::Command(item)) => {
-            check.within("command", |check| check.name("command", &item.command));
-            ("command", Work::Command(item.command), item.request, item.options)
-        }
-        Some(Item::Api(_)) => {
-            check.not_built("api");
-            return None;
-        }
+    enum What {
+        Command(String),
+        Api(Option<pb::ApiCall>),
+    }
+    let (part, what, request, options_given) = match given.work {
+        Some(Item::Command(item)) => ("command", What::Command(item.command), item.request, item.options),
+        Some(Item::Api(item)) => ("api", What::Api(item.api), item.request, item.options),
         None => {
             check.refuse("work", "is not set: give `command` or `api`");
             return None;
@@ -129,6 +128,13 @@ fn enqueue_item(
     };
     check.within(part, |check| {
         let request = check.within("request", |check| payload(check, request, settings.payload_bytes_max));
+        let work = match what {
+            What::Command(command) => {
+                check.name("command", &command);
+                Work::Command(command)
+            }
+            What::Api(api) => api_work(check, api, &request, settings),
+        };
         let mut asked = options_given.unwrap_or_default();
         if let Some(metadata) = metadata {
             take_trace(&mut asked, metadata);
@@ -172,7 +178,7 @@ pub(crate) fn batch_message(batch_id: String, counts: &BatchCounts) -> pb::Batch
     }
 }
 
-fn take_trace(options: &mut pb::JobOptions, metadata: &MetadataMap) {
+pub(super) fn take_trace(options: &mut pb::JobOptions, metadata: &MetadataMap) {
     let text = |key, most| {
         let text = metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if text.len() <= most { text.to_owned() } else { String::new() }
@@ -243,6 +249,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         notify_time: ended.and_then(|outcome| outcome.notify_time).map(timestamp),
         callback_job_id: ended.and_then(|outcome| outcome.callback).map_or(0, |JobId(id)| id),
         callback_error: ended.map(|outcome| outcome.callback_error.clone()).unwrap_or_default(),
+        notify_error: ended.map(|outcome| outcome.notify_error.clone()).unwrap_or_default(),
         ..pb::JobSummary::default()
     }
 }

@@ -1,5 +1,7 @@
 //! Between the contract's messages and the model, both ways. What comes in is checked while it is converted.
 
+mod api;
+mod delivery;
 mod filter;
 mod job;
 mod options;
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 
+pub(crate) use api::enqueue_api;
+pub(crate) use delivery::{delivery, list_deliveries, replay_delivery};
 pub(crate) use filter::{filter, list_order};
 pub(crate) use job::{
     Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, exported, job_key, job_result,
@@ -25,6 +29,7 @@ pub(crate) use worker::{claim, claim_answer, register, registered, worker_proces
 use crate::model::{
     CancelReason, FailureReason, JobError, LiveCounts, Retention, RetryProfiles, State, Time,
 };
+use crate::rpc::Egress;
 
 /// What the configuration says about requests.
 #[derive(Clone, Debug)]
@@ -39,6 +44,8 @@ pub struct Settings {
     pub retry: Arc<RetryProfiles>,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// What may leave the server; nothing without.
+    pub egress: Option<Arc<dyn Egress>>,
 }
 
 /// The contract's state.

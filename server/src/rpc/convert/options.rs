@@ -7,9 +7,10 @@ use haulier_proto::v1 as pb;
 use super::{Settings, duration, timestamp};
 use crate::engine::{ParentCall, ParentKey};
 use crate::model::{
-    Backoff, Callback, Condition, Dependency, JobId, NamedWorker, Priority, RefPolicy, RetryPolicy, Spec,
-    Time, Work, limits,
+    Backoff, Callback, Condition, Dependency, Hidden, JobId, NamedWorker, Priority, RefPolicy, Reply,
+    ReplyBody, ReplyMode, RetryPolicy, Spec, Time, Work, limits,
 };
+use crate::rpc::ReplyAddress;
 use crate::rpc::check::{Check, up_to, wire};
 
 /// Options as the engine takes them.
@@ -32,7 +33,7 @@ pub(crate) fn options(
     settings: &Settings,
     now: Time,
 ) -> Options {
-    refuse_what_is_not_built(check, &given);
+    let reply = reply(check, &given, settings);
     check_texts(check, &given);
     let worker = named_worker(check, &given);
     let parents = parents(check, &given.depends_on);
@@ -51,6 +52,7 @@ pub(crate) fn options(
     let spec = Spec {
         worker,
         callback,
+        reply,
         queue: if given.queue.is_empty() { limits::QUEUE_DEFAULT.into() } else { given.queue },
         priority,
         ref_id: given.ref_id,
@@ -100,21 +102,75 @@ pub(crate) fn options_message(spec: &Spec) -> pb::JobOptions {
         args: spec.args.clone().into_iter().collect(),
         traceparent: spec.traceparent.clone(),
         tracestate: spec.tracestate.clone(),
+        ..reply_options(spec.reply.as_ref())
+    }
+}
+
+/// As [`options_message`], for the handler: what it is to carry it is given whole.
+pub(super) fn carried_options(spec: &Spec) -> pb::JobOptions {
+    let mut message = options_message(spec);
+    if let Some(reply) = spec.reply.as_ref().filter(|reply| reply.mode == ReplyMode::Carry) {
+        message.reply_to = reply.whole();
+    }
+    message
+}
+
+fn reply_options(reply: Option<&Reply>) -> pb::JobOptions {
+    let Some(reply) = reply else { return pb::JobOptions::default() };
+    let mode = match reply.mode {
+        ReplyMode::Deliver => pb::ReplyMode::Deliver,
+        ReplyMode::Carry => pb::ReplyMode::Carry,
+    };
+    let body = match reply.body {
+        ReplyBody::Result => pb::ReplyBody::Result,
+        ReplyBody::Envelope => pb::ReplyBody::Envelope,
+    };
+    pb::JobOptions {
+        reply_to: reply.to.clone(),
+        reply_mode: mode.into(),
+        reply_body: body.into(),
+        reply_on_success_only: reply.on_success_only,
         ..pb::JobOptions::default()
     }
 }
 
-fn refuse_what_is_not_built(check: &mut Check, given: &pb::JobOptions) {
-    let mode: pb::ReplyMode = check.one_of("reply_mode", given.reply_mode);
-    let body: pb::ReplyBody = check.one_of("reply_body", given.reply_body);
-    let set = [
-        ("reply_to", !given.reply_to.is_empty()),
-        ("reply_mode", mode != pb::ReplyMode::Unspecified),
-        ("reply_body", body != pb::ReplyBody::Unspecified),
-        ("reply_on_success_only", given.reply_on_success_only),
-    ];
-    for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
-        check.not_built(field);
+/// Where to notify of the outcome. What says how is of no use without where.
+fn reply(check: &mut Check, given: &pb::JobOptions, settings: &Settings) -> Option<Reply> {
+    let mode = match check.one_of("reply_mode", given.reply_mode) {
+        pb::ReplyMode::Carry => ReplyMode::Carry,
+        pb::ReplyMode::Deliver | pb::ReplyMode::Unspecified => ReplyMode::Deliver,
+    };
+    let body = match check.one_of("reply_body", given.reply_body) {
+        pb::ReplyBody::Envelope => ReplyBody::Envelope,
+        pb::ReplyBody::Result | pb::ReplyBody::Unspecified => ReplyBody::Result,
+    };
+    let on_success_only = given.reply_on_success_only;
+    if given.reply_to.is_empty() {
+        let set = [
+            ("reply_mode", given.reply_mode() != pb::ReplyMode::Unspecified),
+            ("reply_body", given.reply_body() != pb::ReplyBody::Unspecified),
+            ("reply_on_success_only", on_success_only),
+        ];
+        for (field, _) in set.into_iter().filter(|(_, is_set)| *is_set) {
+            check.refuse(
+                field,
+                "is set without `reply_to`, of which it speaks: set that too, or leave it out",
+            );
+        }
+        return None;
+    }
+    let checked = match &settings.egress {
+        Some(egress) => egress.check_reply_to(&given.reply_to, mode),
+        None => Err("cannot be notified: this server calls nobody".into()),
+    };
+    match checked {
+        Ok(ReplyAddress { shown, credentials }) => {
+            Some(Reply { to: shown, credentials: Hidden(credentials), mode, body, on_success_only })
+        }
+        Err(why) => {
+            check.refuse("reply_to", why);
+            None
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use haulier_proto::v1 as pb;
 
+use super::api::api_work;
 use super::job::{error_of, work};
 use super::options::{Options, dependency, options, options_message};
 use super::payload::{payload, payload_message};
@@ -59,14 +60,14 @@ fn read_task(
     settings: &Settings,
     now: Time,
 ) -> Option<PutTaskCall> {
-    let work = read_work(check, given.work)?;
+    let request = check.within("request", |check| payload(check, given.request, settings.payload_bytes_max));
+    let work = read_work(check, given.work, &request, settings)?;
     let name = if given.name.is_empty() { default_name(&work) } else { given.name };
     check.text("name", &name);
     check.chars("description", &given.description, limits::DESCRIPTION_CHARS_MAX);
     if given.run_command {
         check.not_built("run_command");
     }
-    let request = check.within("request", |check| payload(check, given.request, settings.payload_bytes_max));
     let asked = given.options.unwrap_or_default();
     let Options { spec, delay, parents, .. } = check.within("options", |check| {
         refuse_options(check, &asked);
@@ -101,16 +102,18 @@ fn read_task(
     Some(PutTaskCall { name, definition, enabled: given.enabled, request })
 }
 
-fn read_work(check: &mut Check, given: Option<pb::recurring_task::Work>) -> Option<Work> {
+fn read_work(
+    check: &mut Check,
+    given: Option<pb::recurring_task::Work>,
+    request: &Payload,
+    settings: &Settings,
+) -> Option<Work> {
     match given {
         Some(pb::recurring_task::Work::Command(command)) => {
             check.name("command", &command);
             Some(Work::Command(command))
         }
-        Some(pb::recurring_task::Work::Api(_)) => {
-            check.not_built("api");
-            None
-        }
+        Some(pb::recurring_task::Work::Api(api)) => Some(api_work(check, Some(api), request, settings)),
         None => {
             check.refuse("work", "is not set: give `command` or `api`");
             None

@@ -5,8 +5,9 @@ use tonic::metadata::MetadataMap;
 
 use super::*;
 use crate::engine::{EnqueueCall, Error, Result};
-use crate::model::{RefPolicy, limits};
+use crate::model::{Payload, RefPolicy, ReplyMode, limits};
 use crate::rpc::check::{Check, wire};
+use crate::rpc::{Endpoint, NoWay, ReplyAddress};
 
 /// 2026-11-21 in microseconds.
 const NOW: Time = Time(1_795_219_200_000_000);
@@ -15,6 +16,7 @@ pub(crate) static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     payload_bytes_max: 1 << 20,
     timeout: limits::TIMEOUT_DEFAULT,
     batch_jobs_max: 1_000,
+    egress: None,
     retention: crate::model::Retention::default(),
     retry: RetryProfiles::built_in().into(),
 });
@@ -356,16 +358,7 @@ fn a_dependency_names_one_parent_once_and_a_callback_its_command() {
 }
 
 #[test]
-fn what_is_not_built_is_named_rather_than_passed_over() {
-    for (field, answer) in [
-        ("options.reply_to", with_options(|options| options.reply_to = "https://x".into())),
-        ("options.reply_mode", with_options(|options| options.reply_mode = 1)),
-        ("options.reply_body", with_options(|options| options.reply_body = 2)),
-        ("options.reply_on_success_only", with_options(|options| options.reply_on_success_only = true)),
-    ] {
-        let Err(Error::NotSupported(what)) = answer else { panic!("{field}: {answer:?}") };
-        assert_eq!(what, format!("the field `{field}`"));
-    }
+fn an_empty_named_worker_is_none() {
     assert!(with_options(|options| options.worker = Some(String::new())).is_ok());
 }
 
@@ -419,6 +412,116 @@ fn options_are_given_back_with_their_defaults() {
     let again = with_options(|options| *options = back).unwrap();
     assert_eq!(again.spec, call.spec);
     assert_eq!(call.ref_policy, RefPolicy::Fail);
+}
+
+/// Lets everything out to `ok` only.
+#[derive(Debug)]
+struct Narrow;
+
+impl Egress for Narrow {
+    fn check_call(&self, target: &str, endpoint: &Endpoint, request: &Payload) -> Result<String, NoWay> {
+        match (target, endpoint) {
+            ("ok", Endpoint::Http(method, path)) if path != "/no" => Ok(format!("{method} {path}")),
+            ("ok", Endpoint::Grpc(_)) if *request != Payload::None => Err(NoWay::Request("is wrong".into())),
+            ("ok", _) => Err(NoWay::Endpoint("is wrong".into())),
+            _ => Err(NoWay::Target("is wrong".into())),
+        }
+    }
+
+    fn check_reply_to(&self, reply_to: &str, mode: ReplyMode) -> Result<ReplyAddress, String> {
+        match reply_to.split_once('@') {
+            Some((credentials, shown)) => {
+                Ok(ReplyAddress { shown: shown.into(), credentials: credentials.into() })
+            }
+            None if mode == ReplyMode::Carry => {
+                Ok(ReplyAddress { shown: reply_to.into(), credentials: String::new() })
+            }
+            None => Err("is wrong".into()),
+        }
+    }
+}
+
+fn narrow() -> Settings {
+    Settings { egress: Some(Arc::new(Narrow)), ..SETTINGS.clone() }
+}
+
+fn with_reply(set: impl FnOnce(&mut pb::JobOptions)) -> Result<EnqueueCall> {
+    let mut options = pb::JobOptions { reply_to: "s3cret@https://x/".into(), ..Default::default() };
+    set(&mut options);
+    let given =
+        pb::EnqueueCommandRequest { command: "C".into(), options: Some(options), ..Default::default() };
+    enqueue(given, &MetadataMap::new(), &narrow(), NOW)
+}
+
+#[test]
+fn a_reply_address_is_judged_and_its_credentials_are_given_to_nobody_but_who_carries_it() {
+    let spec = with_reply(|_| {}).unwrap().spec;
+    assert!(!format!("{spec:?}").contains("s3cret"), "{spec:?}");
+    let back = options::options_message(&spec);
+    assert_eq!((back.reply_to.as_str(), back.reply_mode()), ("https://x/", pb::ReplyMode::Deliver));
+    assert_eq!(options::carried_options(&spec).reply_to, "https://x/");
+    let carried = with_reply(|options| options.reply_mode = pb::ReplyMode::Carry.into()).unwrap().spec;
+    assert_eq!(options::options_message(&carried).reply_to, "https://x/");
+    assert_eq!(options::carried_options(&carried).reply_to, "s3cret@https://x/");
+    let put = crate::model::Reply { to: "PUT https://x/".into(), ..carried.reply.unwrap() };
+    assert_eq!(put.whole(), "PUT s3cret@https://x/");
+    assert_eq!(refused(with_reply(|options| options.reply_to = "https://x/".into())).0, "options.reply_to");
+    assert_eq!(refused(with_options(|options| options.reply_to = "a@b".into())).0, "options.reply_to");
+}
+
+#[test]
+fn how_to_reply_is_refused_without_where() {
+    for (field, answer) in [
+        ("options.reply_mode", with_options(|options| options.reply_mode = 1)),
+        ("options.reply_body", with_options(|options| options.reply_body = 2)),
+        ("options.reply_on_success_only", with_options(|options| options.reply_on_success_only = true)),
+    ] {
+        let (refused_field, message) = refused(answer);
+        assert!(refused_field == field && message.contains("reply_to"), "{refused_field}: {message}");
+    }
+}
+
+#[test]
+fn a_filter_by_reply_address_leaves_credentials_out() {
+    for (given, is) in [
+        ("https://x/", "https://x/"),
+        ("a:b@https://x/", "https://x/"),
+        ("put $T@http://x/@http://y", "PUT http://x/@http://y"),
+        ("https://x/?a=@http://y", "https://x/?a=@http://y"),
+    ] {
+        assert_eq!(with_filter(|filter| filter.reply_to = given.into()).unwrap().reply_to, is);
+    }
+}
+
+#[test]
+fn an_api_call_is_judged_part_by_part() {
+    let call = |target: &str, endpoint, json: &str| {
+        let kind = (!json.is_empty()).then(|| pb::payload::Kind::Json(json.into()));
+        let request = pb::EnqueueApiRequest {
+            api: Some(pb::ApiCall { target: target.into(), endpoint }),
+            request: Some(pb::Payload { kind, ..Default::default() }),
+            ..Default::default()
+        };
+        enqueue_api(request, &MetadataMap::new(), &narrow(), NOW)
+    };
+    let http = |method: &str, path: &str| {
+        Some(pb::api_call::Endpoint::Http(pb::HttpEndpoint { method: method.into(), path: path.into() }))
+    };
+    let grpc = || Some(pb::api_call::Endpoint::GrpcMethod("a.B/C".into()));
+    let stored = call("ok", http("", "/x"), "1").unwrap().spec.work;
+    assert_eq!(stored, crate::model::Work::Api { target: "ok".into(), method: "POST /x".into() });
+    for (field, answer) in [
+        ("api.target", call("other", http("", "/x"), "")),
+        ("api.target", call("", http("", "/x"), "")),
+        ("api.http", call("ok", http("GET", "/no"), "")),
+        ("api.grpc_method", call("ok", grpc(), "")),
+        ("request", call("ok", grpc(), "1")),
+        ("api.endpoint", call("ok", None, "")),
+        ("api", enqueue_api(pb::EnqueueApiRequest::default(), &MetadataMap::new(), &narrow(), NOW)),
+    ] {
+        let Err(Error::Invalid(violations)) = answer else { panic!("{field}: {answer:?}") };
+        assert_eq!(violations[0].field, field);
+    }
 }
 
 #[test]
@@ -491,12 +594,6 @@ fn every_field_of_a_filter_has_a_limit() {
 fn unspecified_among_states_stands_for_all() {
     assert!(with_filter(|filter| filter.states = vec![1, 0]).unwrap().states.is_empty());
     assert_eq!(with_filter(|filter| filter.states = vec![4, 4]).unwrap().states, [State::Running]);
-}
-
-#[test]
-fn a_filter_by_what_is_not_built_says_so() {
-    let answer = with_filter(|filter| filter.reply_to = "https://x".into());
-    assert!(matches!(answer, Err(Error::NotSupported(_))), "{answer:?}");
 }
 
 fn with_register(set: impl FnOnce(&mut pb::RegisterWorkerRequest)) -> Result<crate::engine::RegisterCall> {

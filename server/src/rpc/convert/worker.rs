@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use haulier_proto::v1 as pb;
 
 use super::job::{parent_result, short_session, work};
-use super::options::options_message;
+use super::options::carried_options;
 use super::payload::payload_message;
 use super::{duration, job_error, timestamp};
 use crate::engine::{ClaimAnswer, ClaimCall, LeasedJob, RegisterCall, Result};
@@ -26,6 +26,8 @@ pub(crate) fn register(given: pb::RegisterWorkerRequest) -> Result<RegisterCall>
         instance_id: given.instance_id,
         commands,
         queues,
+        // API calls are made by the server's own pool only.
+        targets: Vec::new(),
         labels: check.map("labels", given.labels),
         sdk: given.sdk,
         slots: check.number_or("slots", given.slots, 1, 1..=limits::SLOTS_MAX),
@@ -159,7 +161,7 @@ fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob 
         ref_id: job.spec.ref_id.clone(),
         work: Some(what),
         request: payload_message(&job.request),
-        options: Some(options_message(&job.spec)),
+        options: Some(carried_options(&job.spec)),
         run: lease.run.0,
         attempt: lease.turn.attempt,
         crashes: lease.turn.crashes,

@@ -32,6 +32,7 @@ fn session(name: &str, created: i64, queue: &str) -> (Session, i64) {
             json_schema: String::new(),
         }],
         queues: vec![queue.into()],
+        targets: Vec::new(),
         labels: BTreeMap::new(),
         sdk: String::new(),
         slots: 1,

@@ -192,8 +192,6 @@ CREATE TABLE IF NOT EXISTS {p}named_lock (
     server_id BIGINT NOT NULL               -- that the last renewal came through
 ) {narrow};
 
--- The rows that the verbs expect: 'job', 'route', 'reaper', and 'lock' for the largest token forgotten; names are bytes,
--- hence the digits.
 -- Recurring tasks. Every write changes the revision, and names the one that it has seen.
 CREATE TABLE IF NOT EXISTS {p}recurring_task (
     task_id BIGINT NOT NULL PRIMARY KEY,
@@ -223,7 +221,39 @@ CREATE TABLE IF NOT EXISTS {p}recurring_tick (
     PRIMARY KEY (tick_time, task_id)
 ) {narrow};
 
--- The rows that the verbs expect: 'job', 'route', 'task', 'reaper'; names are bytes, hence the digits.
+-- Notifications of outcomes. Written with the outcome; the epoch guards every later write.
+CREATE TABLE IF NOT EXISTS {p}delivery (
+    delivery_id BIGINT NOT NULL PRIMARY KEY, -- grows with time
+    job_id BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    state BIGINT NOT NULL,                  -- model::DeliveryState
+    epoch BIGINT NOT NULL,
+    attempt_count BIGINT NOT NULL,
+    earlier_count BIGINT NOT NULL,          -- those before the last replay
+    create_time BIGINT NOT NULL,
+    next_time BIGINT NOT NULL,              -- the largest int64: never
+    finish_time BIGINT NOT NULL,            -- 0: not yet
+    address {text} NOT NULL{index:delivery_next:next_time}{index:delivery_state:state, delivery_id}{index:delivery_job:job_id, delivery_id}
+) {narrow};
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}delivery_next ON {p}delivery (next_time);
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}delivery_state ON {p}delivery (state, delivery_id);
+
+{only:sqlite} CREATE INDEX IF NOT EXISTS {p}delivery_job ON {p}delivery (job_id, delivery_id);
+
+CREATE TABLE IF NOT EXISTS {p}delivery_try (
+    delivery_id BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    start_time BIGINT NOT NULL,
+    duration BIGINT NOT NULL,               -- microseconds
+    http_status BIGINT NOT NULL,
+    error {text},
+    PRIMARY KEY (delivery_id, attempt)
+) {narrow};
+
+-- The rows that the verbs expect: 'job', 'route', 'task', 'reaper', and 'lock' for the largest token forgotten; names are
+-- bytes, hence the digits.
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'6a6f62', 1, 0);
 
 {insert_new} INTO {p}id_block (name, next_id, month) VALUES (x'726f757465', 1, 0);

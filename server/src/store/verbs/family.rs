@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    CancelReason, Cancelled, Condition, Dependency, Ending, Job, JobId, LeaseFlags, Payload, ReadyKey, Run,
-    Time, Turn, limits,
+    CancelReason, Cancelled, Condition, Dependency, Ending, Job, JobId, LeaseFlags, Month, Payload, ReadyKey,
+    Run, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -325,8 +325,27 @@ impl SqlStore {
         what: Pending,
         note: impl FnOnce(&mut Detail),
     ) -> Try<()> {
+        let Some(month) = self.note_outcome(unit, (job, run), note).await? else { return Ok(()) };
+        unit.execute(Sql::DeletePending, Place::Fixed, values![job, run, what.code()]).await?;
+        let left = unit.fetch_one(Sql::CountPending, Place::Fixed, values![job, run]).await?;
+        if left.map_or(Ok(0), |mut row| row.int())? == 0 {
+            let now = unit.now().await?;
+            let bound = values![Ending::Executed.code(), Ending::Completed.code(), now, job, run];
+            unit.execute(Sql::SettleOutcome, Place::Month(month), bound).await?;
+        }
+        Ok(())
+    }
+
+    /// Locks a job that has ended and changes what is kept of a run's outcome beside its columns. None, and nothing is
+    /// changed, when its month was moved away.
+    pub(super) async fn note_outcome(
+        &self,
+        unit: &mut Unit<'_>,
+        (job, run): (JobId, Run),
+        note: impl FnOnce(&mut Detail),
+    ) -> Try<Option<Month>> {
         let locked = self.lock_jobs(unit, &[job]).await?;
-        let Some(month) = locked.first().map(|job| job.month) else { return Ok(()) };
+        let Some(month) = locked.first().map(|job| job.month) else { return Ok(None) };
         let place = Place::Month(month);
         if let Some(mut row) = unit.fetch_one(Sql::LockDetail, place, values![job, run]).await? {
             let was: Detail = row.maybe_json()?.unwrap_or_default();
@@ -336,14 +355,7 @@ impl SqlStore {
                 unit.execute(Sql::NoteDetail, place, values![is.stored()?, job, run]).await?;
             }
         }
-        unit.execute(Sql::DeletePending, Place::Fixed, values![job, run, what.code()]).await?;
-        let left = unit.fetch_one(Sql::CountPending, Place::Fixed, values![job, run]).await?;
-        if left.map_or(Ok(0), |mut row| row.int())? == 0 {
-            let now = unit.now().await?;
-            let bound = values![Ending::Executed.code(), Ending::Completed.code(), now, job, run];
-            unit.execute(Sql::SettleOutcome, place, bound).await?;
-        }
-        Ok(())
+        Ok(Some(month))
     }
 }
 

@@ -313,7 +313,7 @@ impl Move<'_> {
     fn route(&self) -> Option<Route> {
         let (Next::Ready { kind, .. }, Some(spec)) = (&self.next, &self.spec) else { return None };
         let kind: RouteKind = *kind;
-        Some(Route { queue: spec.queue.clone(), work: spec.work.clone(), kind })
+        Some(Route { kind, ..spec.route() })
     }
 
     fn is_success(&self) -> bool {
@@ -390,6 +390,7 @@ impl Move<'_> {
                 status,
                 callback: self.callback(),
                 callback_error: String::new(),
+                notify_error: String::new(),
             },
         })
     }

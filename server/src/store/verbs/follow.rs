@@ -9,12 +9,15 @@ use crate::store::rows::OutcomeRow;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::Unit;
 use crate::store::value::values;
+use crate::store::verbs::delivery::{NewDelivery, insert_deliveries};
 
 /// What must still happen after a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
     /// Its callback must end.
     Callback,
+    /// Its notification must be delivered or given up.
+    Notification,
 }
 
 impl Pending {
@@ -22,13 +25,15 @@ impl Pending {
     pub(super) fn code(self) -> i64 {
         match self {
             Pending::Callback => 1,
+            Pending::Notification => 2,
         }
     }
 
     /// What follows a run of these options that ended so.
     pub(super) fn after(spec: &Spec, ending: Ending) -> Vec<Pending> {
         let callback = spec.callback_after(ending).map(|_| Pending::Callback);
-        callback.into_iter().collect()
+        let notification = spec.reply_after(ending).map(|_| Pending::Notification);
+        callback.into_iter().chain(notification).collect()
     }
 }
 
@@ -44,6 +49,7 @@ pub(super) struct Over<'o> {
 pub(super) async fn follow(unit: &mut Unit<'_>, over: &[Over<'_>]) -> Try<bool> {
     let mut ended = Vec::new();
     let mut pending = Vec::new();
+    let mut deliveries = Vec::new();
     for one in over {
         let (job, run, ending) = (one.outcome.job, one.outcome.run, one.outcome.ending);
         let callback_of = one.spec.and_then(|spec| spec.callback_of);
@@ -54,10 +60,14 @@ pub(super) async fn follow(unit: &mut Unit<'_>, over: &[Over<'_>]) -> Try<bool> 
         for what in one.spec.map(|spec| Pending::after(spec, ending)).unwrap_or_default() {
             pending.push(values![job, run, what.code()]);
         }
+        if let Some(reply) = one.spec.and_then(|spec| spec.reply_after(ending)) {
+            deliveries.push(NewDelivery { job, run, to: &reply.to, now: one.outcome.finish_time });
+        }
     }
     let others_wait = !ended.is_empty();
     unit.insert(Sql::InsertEnded, Place::Fixed, ended).await?;
     unit.insert(Sql::InsertPending, Place::Fixed, pending).await?;
+    insert_deliveries(unit, &deliveries).await?;
     Ok(others_wait)
 }
 

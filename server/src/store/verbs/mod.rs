@@ -3,6 +3,7 @@
 mod cancel;
 mod claim;
 mod command;
+mod delivery;
 mod enqueue;
 mod family;
 mod finish;

@@ -1,0 +1,8 @@
+-- Notifications in one state, newest first.
+SELECT
+    t.delivery_id, t.job_id, t.run, t.state, t.epoch, t.attempt_count, t.earlier_count, t.create_time,
+    t.next_time, t.finish_time, t.address
+FROM {p}delivery AS t
+WHERE t.state = ? AND t.delivery_id < ?
+ORDER BY t.delivery_id DESC
+LIMIT ?
