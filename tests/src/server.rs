@@ -332,13 +332,13 @@ fn spawn(launch: &Launch, url: &str, port: u16, folder: &Path) -> Process {
     let log =
         OpenOptions::new().create(true).append(true).open(folder.join("server.log")).expect("a log file");
     let mut command = Command::new(haulier_binary());
-    let file = folder.join("haulier.toml");
-    fs::write(&file, &launch.config).expect("a settings file");
+    command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}")]);
+    if !launch.config.is_empty() {
+        let file = folder.join("haulier.toml");
+        fs::write(&file, &launch.config).expect("a settings file");
+        command.arg("--config").arg(file);
+    }
     command
-        .arg("serve")
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .arg("--config")
-        .arg(&file)
         .args(&launch.args)
         .env_remove("DATABASE_URL")
         .env("HAULIER_DATABASE_URL", url)
