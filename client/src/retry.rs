@@ -79,6 +79,8 @@ pub(crate) fn worth_retrying(status: &Status, repeat: Repeat) -> Option<Option<D
     let reason = details.error_info().map(|info| info.reason.as_str());
     let was_broken = is_broken_transport(status);
     match status.code() {
+        // The server has waited for one already.
+        Code::Unavailable if reason == Some("NO_WORKER_HERE") => None,
         Code::Unavailable => {
             (!was_broken || repeat == Repeat::Safe || is_connect_error(status)).then_some(asked)
         }
@@ -187,6 +189,13 @@ mod tests {
         );
         let status = Status::with_error_details(Code::ResourceExhausted, "", limit);
         assert_eq!(worth_retrying(&status, Repeat::Safe), None);
+        let nobody = ErrorDetails::with_error_info(
+            "NO_WORKER_HERE",
+            "haulier",
+            std::collections::HashMap::<String, String>::new(),
+        );
+        let status = Status::with_error_details(Code::Unavailable, "", nobody);
+        assert_eq!(worth_retrying(&status, Repeat::Safe), None, "the server has waited already");
     }
 
     #[test]

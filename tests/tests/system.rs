@@ -22,6 +22,8 @@ mod claim;
 mod dependencies;
 #[path = "system/enqueue.rs"]
 mod enqueue;
+#[path = "system/estimate.rs"]
+mod estimate;
 #[path = "system/explain.rs"]
 mod explain;
 #[path = "system/fuzz.rs"]
@@ -52,6 +54,8 @@ mod reply;
 mod report;
 #[path = "system/requeue.rs"]
 mod requeue;
+#[path = "system/run_command.rs"]
+mod run_command;
 #[path = "system/sdk.rs"]
 mod sdk;
 #[path = "system/session.rs"]

@@ -12,6 +12,7 @@ mod outgoing;
 mod program;
 mod queue;
 mod recurring;
+mod run;
 mod show;
 
 use std::io::Write as _;
@@ -28,6 +29,7 @@ pub use history::History;
 pub use lock::Lock;
 pub use outgoing::{Deliveries, EnqueueApi, ListDeliveries, ReplayDelivery};
 pub use queue::Queue;
+pub use run::Run;
 
 /// Ended well.
 pub const OK: u8 = 0;
@@ -72,6 +74,8 @@ pub enum Command {
     Lock(Lock),
     /// Months of history: list, export and drop them
     History(History),
+    /// Run a command on a worker process now, without storing anything
+    Run(Run),
     /// Look at queues, pause and resume them
     Queue(Queue),
     /// Tasks that recur on cron or an interval
@@ -297,6 +301,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Requeue(arguments) => requeue(arguments).await,
         Command::Lock(command) => lock::run(command).await,
         Command::History(arguments) => history::history(arguments).await,
+        Command::Run(arguments) => run::run(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
         Command::Recurring(command) => recurring::run(command).await,
         Command::EnqueueApi(arguments) => outgoing::enqueue_api(arguments).await,
@@ -419,6 +424,11 @@ async fn get(arguments: Get) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     let job = client.get(key(&arguments.job)).await?;
     let id = job.summary.as_ref().map_or(0, |summary| summary.id);
+    if id == 0 {
+        // A transient run, whose attempts and lines are kept nowhere.
+        show::job(&job, &[]);
+        return Ok(OK);
+    }
     let attempts: Vec<_> = client.attempts(id).try_collect().await?;
     show::job(&job, &attempts);
     if arguments.logs {

@@ -168,7 +168,7 @@ pub(super) fn job(job: &JobResult, attempts: &[JobAttempt]) {
             table.add_row([name.to_owned(), value]);
         }
     };
-    row("id", summary.id.to_string());
+    row("id", if summary.transient { "none: a transient run".to_owned() } else { summary.id.to_string() });
     row("ref id", summary.ref_id.clone());
     row("state", state(summary.state()).to_owned());
     row("command", work(&summary));
@@ -183,7 +183,11 @@ pub(super) fn job(job: &JobResult, attempts: &[JobAttempt]) {
     row("started", summary.start_time.map(|time| time.to_string()).unwrap_or_default());
     row("finished", summary.finish_time.map(|time| time.to_string()).unwrap_or_default());
     row("worker process", summary.worker_process.clone());
-    row("progress", summary.progress.map(|part| format!("{:.0} %", part * 100.0)).unwrap_or_default());
+    let estimated = if summary.progress_estimated { ", estimated" } else { "" };
+    row(
+        "progress",
+        summary.progress.map(|part| format!("{:.0} %{estimated}", part * 100.0)).unwrap_or_default(),
+    );
     row("status", summary.status.clone());
     row("cancelled", summary.cancel_message.clone());
     row("error", summary.error.as_ref().map(error_text).unwrap_or_default());

@@ -82,6 +82,9 @@ pub struct Settings {
     /// Retry profile of a job that names none: `default`, `abp`, `none`, or one of the file [default: default]
     #[arg(long, env = "HAULIER_RETRY_PROFILE", value_name = "NAME")]
     pub retry_profile: Option<String>,
+    /// How long a transient run waits for a worker process that serves its command [default: 2s]
+    #[arg(long, env = "HAULIER_RUN_WAIT", value_name = "DURATION")]
+    pub run_wait: Option<String>,
     /// How the log is written to stderr [default: text]
     #[arg(long, env = "HAULIER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -166,6 +169,8 @@ pub struct Config {
     pub retry: BTreeMap<String, RetryProfile>,
     /// How long what has ended is kept.
     pub retention: KeepFor,
+    /// How long a transient run waits for a worker process that serves its command; unset: the server's default.
+    pub run_wait: Option<Duration>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// The server's own worker pool.
@@ -194,6 +199,7 @@ impl Default for Config {
             retry_profile: None,
             retry: BTreeMap::new(),
             retention: KeepFor::default(),
+            run_wait: None,
             log_format: LogFormat::default(),
             pool: Pool::default(),
             outbound: Outbound::default(),
@@ -236,6 +242,8 @@ pub struct Bounds {
     pub retry_limit_max: i32,
     /// Of `batch_limit`.
     pub batch_jobs_max: usize,
+    /// Of `run_wait`.
+    pub run_wait_max: Duration,
     /// Of `crash_limit` of a profile.
     pub crash_limit_max: i32,
     /// Of `first` and `max` of a profile.
@@ -314,6 +322,7 @@ impl Config {
             retry_profile: settings.retry_profile,
             retry: read_profiles(settings.retry)?,
             retention: read_retention(settings.retention)?,
+            run_wait: read("run_wait", settings.run_wait, read_duration)?,
             log_format: settings.log_format.unwrap_or_default(),
             pool: settings.pool.read(settings.no_pool, settings.pool_slots),
             outbound: settings.outbound.read(&variable)?,
@@ -330,6 +339,10 @@ impl Config {
         self.outbound.check()?;
         tables::check_names(&self.targets, &self.secrets)?;
         check_profiles(&self.retry, bounds)?;
+        if self.run_wait.is_some_and(|wait| wait > bounds.run_wait_max) {
+            let most = bounds.run_wait_max.as_secs();
+            return Err(ConfigError::wrong("run_wait", format!("must be at most {most}s")));
+        }
         let Bounds { payload_bytes_max, timeout_max, retry_limit_max, batch_jobs_max, .. } = *bounds;
         if self.payload_bytes_max.is_some_and(|bytes| bytes == 0 || bytes > payload_bytes_max) {
             let most = payload_bytes_max >> 20;
@@ -401,6 +414,7 @@ impl Settings {
             retry_profile: self.retry_profile.or(under.retry_profile),
             retry: under.retry,
             retention: under.retention,
+            run_wait: self.run_wait.or(under.run_wait),
             log_format: self.log_format.or(under.log_format),
             no_pool: self.no_pool.or(under.no_pool),
             pool_slots: self.pool_slots.or(under.pool_slots),

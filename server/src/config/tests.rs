@@ -5,6 +5,7 @@ pub(super) const BOUNDS: Bounds = Bounds {
     timeout_max: Duration::from_secs(30 * 86_400),
     retry_limit_max: 1_000,
     batch_jobs_max: 10_000,
+    run_wait_max: Duration::from_secs(60),
     crash_limit_max: 2,
     retry_delay_max: Duration::from_secs(30 * 86_400),
     retry_factor_max: 100.0,
@@ -101,7 +102,12 @@ fn an_address_that_others_reach_needs_insecure() {
 #[test]
 fn a_setting_at_its_limit_passes_and_one_above_is_named() {
     let base = Config::default;
-    let cases: [(&str, Config, Config); 5] = [
+    let cases: [(&str, Config, Config); 6] = [
+        (
+            "run_wait",
+            Config { run_wait: Some(BOUNDS.run_wait_max), ..base() },
+            Config { run_wait: Some(BOUNDS.run_wait_max + Duration::from_millis(1)), ..base() },
+        ),
         (
             "payload_limit",
             Config { payload_bytes_max: Some(3 << 20), ..base() },

@@ -11,7 +11,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::list::label;
 use super::unit::unit;
-use super::{Bulk, CancelManyCall, CancelledMany, Core, Engine, RequeueManyCall, RequeuedMany, Result};
+use super::{
+    Bulk, CancelManyCall, CancelledMany, Core, Engine, Error, RequeueManyCall, RequeuedMany, Result,
+};
 use crate::model::{CancelMark, CancelReason, Filter, JobId, Month, Order, State, View};
 use crate::store::{CancelAnswer, CancelOrder, Payloads, RequeueAnswer, Wake, Walk, WalkSource};
 
@@ -52,8 +54,8 @@ impl Engine {
             while let Some(found) = sweep.next(&self.core).await? {
                 done.matched += found.len() as i64;
                 if call.bulk == Bulk::Act {
-                    let core = Arc::clone(&self.core);
-                    done.requeued += unit(async move { core.requeue_some(&found).await }).await?;
+                    let (core, dependants) = (Arc::clone(&self.core), call.dependants);
+                    done.requeued += unit(async move { core.requeue_some(&found, dependants).await }).await?;
                 }
             }
         }
@@ -90,16 +92,26 @@ impl Core {
         Ok((cancelled, requested))
     }
 
-    /// Requeues these; how many began a run by it.
-    async fn requeue_some(&self, found: &[View]) -> Result<i64> {
+    /// Requeues these, and their dependants if that is asked for; how many began a run by it.
+    async fn requeue_some(&self, found: &[View], dependants: bool) -> Result<i64> {
         let requeue = |view: &View| {
             let (job, run) = (view.job.id, view.job.run);
-            async move { self.store.requeue(job, Some(run), "").await }
+            async move {
+                let (answer, wake) = self.store.requeue(job, Some(run), "").await?;
+                let began = matches!(answer, RequeueAnswer::Requeued(_));
+                Ok::<_, Error>((began.then_some(job), wake))
+            }
         };
         let done = futures::stream::iter(found.iter().map(requeue)).buffer_unordered(AT_ONCE);
         let answers = self.heed_all(done.try_collect().await?);
         self.hub.changed(found.iter().map(|view| view.job.id));
-        Ok(answers.iter().filter(|answer| matches!(answer, RequeueAnswer::Requeued(_))).count() as i64)
+        let mut count = answers.iter().flatten().count() as i64;
+        if dependants {
+            for job in answers.into_iter().flatten() {
+                count += self.requeue_dependants(job).await?;
+            }
+        }
+        Ok(count)
     }
 
     /// Passes on what transactions brought about; their answers alone are left.

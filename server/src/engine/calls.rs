@@ -152,6 +152,37 @@ pub struct LogsCall {
     pub page_token: String,
 }
 
+/// A command to run now, without storing anything.
+#[derive(Clone, Debug)]
+pub struct RunCall {
+    /// What was asked for.
+    pub spec: Spec,
+    /// The request.
+    pub request: Payload,
+    /// How long the caller waits.
+    pub wait: RunWait,
+    /// How long it waits for a worker process that serves the command.
+    pub patience: Duration,
+}
+
+/// How long the caller of a transient run waits for its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunWait {
+    /// Not at all.
+    Detached,
+    /// At most so long; none: the run's timeout.
+    Until(Option<Duration>),
+}
+
+/// A transient run as it stands when its caller is answered.
+#[derive(Clone, Debug)]
+pub struct RunAnswer {
+    /// The run.
+    pub view: View,
+    /// The time by which its state counts.
+    pub now: Time,
+}
+
 /// A cancel request.
 #[derive(Clone, Debug)]
 pub struct CancelCall {
@@ -216,6 +247,8 @@ pub struct RequeueManyCall {
     pub filter: Filter,
     /// Of this month of creation; none: of the two newest.
     pub month: Option<Month>,
+    /// Whether their dependants are requeued too that were cancelled because of them.
+    pub dependants: bool,
     /// Whether they are only counted.
     pub bulk: Bulk,
 }
@@ -225,7 +258,7 @@ pub struct RequeueManyCall {
 pub struct RequeuedMany {
     /// Matched and had failed or were cancelled.
     pub matched: i64,
-    /// Began a new run.
+    /// Began a new run, dependants among them.
     pub requeued: i64,
 }
 

@@ -18,6 +18,10 @@ impl Engine {
         let core = Arc::clone(&self.core);
         unit(async move {
             let job = core.id_of(&call.job).await?;
+            if job.is_transient() {
+                let result = core.cancel_run(job, &call.text, call.grace)?;
+                return Ok((result, core.transient_view(job)?));
+            }
             let order = CancelOrder {
                 job,
                 reason: call.reason,
@@ -79,19 +83,7 @@ impl Engine {
     /// as before. Answers how many. Done again after a crash it goes on where it was.
     pub async fn requeue_dependants(&self, job: JobId) -> Result<i64> {
         let core = Arc::clone(&self.core);
-        unit(async move {
-            let (mut open, mut count) = (vec![job], 0);
-            while let Some(parent) = open.pop() {
-                for child in core.lost_children(parent).await? {
-                    if core.requeue_child(&child).await? {
-                        count += 1;
-                        open.push(child.job.id);
-                    }
-                }
-            }
-            Ok(count)
-        })
-        .await
+        unit(async move { core.requeue_dependants(job).await }).await
     }
 
     /// Passes on the cancel requests of running jobs to the worker processes attached here.
@@ -106,6 +98,19 @@ impl Engine {
 }
 
 impl Core {
+    pub(super) async fn requeue_dependants(&self, job: JobId) -> Result<i64> {
+        let (mut open, mut count) = (vec![job], 0);
+        while let Some(parent) = open.pop() {
+            for child in self.lost_children(parent).await? {
+                if self.requeue_child(&child).await? {
+                    count += 1;
+                    open.push(child.job.id);
+                }
+            }
+        }
+        Ok(count)
+    }
+
     pub(super) async fn tell_cancels(&self, mut marks: Vec<CancelMark>) -> Result<()> {
         marks.retain(|mark| self.hub.should_tell(mark.job, mark.epoch));
         if marks.is_empty() {
@@ -209,12 +214,16 @@ impl Core {
             self.store.leases(session, None).await?.into_iter().map(|(lease, _)| lease.fence).collect();
         let ends: Vec<Finish> = held.iter().map(|fence| Finish::of(*fence, Ended::TakenBack)).collect();
         self.finish(&ends, OnLocked::Wait).await?;
-        Ok(held.len() as i32)
+        Ok((held.len() + self.lose_runs(session)) as i32)
     }
 
     /// A job with all that is known of it.
     pub(crate) async fn view(&self, job: JobId) -> Result<View> {
+        if job.is_transient() {
+            return self.transient_view(job);
+        }
         let mut views = self.store.views(&[job], Payloads::Read).await?;
+        self.estimates.fill(&mut views, self.clock.now());
         views.pop().ok_or_else(|| Error::JobNotFound(format!("id {job}")))
     }
 

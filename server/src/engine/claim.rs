@@ -17,7 +17,7 @@ use super::sessions::{LoopMemory, SessionLink};
 use super::unit::unit;
 use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
 use crate::clock;
-use crate::model::{Ended, Job, JobId, RouteId, View, limits};
+use crate::model::{Ended, Job, JobId, Lease, RouteId, View, limits};
 use crate::store::{ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, Payloads, StoreError};
 
 /// Serves waiting claims from the ready table.
@@ -54,6 +54,7 @@ impl Engine {
                 Place::Next => self.wait(&session, &call, deadline).await?,
             };
             if let Some(mut jobs) = jobs {
+                self.core.estimates.began(&jobs);
                 self.add_parents(&mut jobs).await?;
                 return Ok(ClaimAnswer { jobs, now: self.now() });
             }
@@ -93,6 +94,7 @@ impl Engine {
         let waiter = Waiter { ticket, session: Arc::clone(session), max_jobs: call.max_jobs, once, answer };
         // A draining session is given nothing more; it waits like any other, so that it does not ask in a circle.
         self.core.room.enter(waiter);
+        self.core.deal_to(session, ticket);
         let patience = if once { deadline + Duration::from_secs(5) } else { deadline };
         tokio::select! {
             biased;
@@ -128,6 +130,13 @@ impl Core {
     /// Applies the rules of sequences: lower than the stored one is stale, the same one is a repeat, a higher one first
     /// gives back what never arrived.
     async fn place(&self, session: &Arc<SessionLink>, call: &ClaimCall) -> Result<Place> {
+        let held = self.transients.answered(session.id, call.claim_loop, call.sequence);
+        if !held.is_empty() {
+            return Ok(Place::Repeat(held));
+        }
+        let never_arrived = |lease: &Lease| lease.claim > call.ack_sequence && lease.claim < call.sequence;
+        let transients = self.transients.leases(session.id, Some(call.claim_loop));
+        self.give_back_runs(transients.iter().filter(|lease| never_arrived(lease)).map(|lease| lease.fence));
         let memory = self.loop_memory(session, call).await?;
         if call.sequence < memory.stored {
             return Err(Error::StaleSequence { given: call.sequence, stored: memory.stored });
@@ -272,7 +281,8 @@ impl ClaimWork {
 
     async fn serve_alone(&self, waiter: Waiter, group: (RouteId, i32)) -> Result<Option<JobId>> {
         let core = &self.core;
-        if !core.store.leases(waiter.session.id, None).await?.is_empty() {
+        let runs = core.transients.leases(waiter.session.id, None);
+        if !runs.is_empty() || !core.store.leases(waiter.session.id, None).await?.is_empty() {
             core.room.return_all([waiter]);
             return Ok(None);
         }

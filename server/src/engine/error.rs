@@ -43,7 +43,7 @@ pub enum Error {
         name: String,
     },
     /// The ref id is taken by another job.
-    #[error("ref_id {ref_id:?} is taken by job {job}")]
+    #[error("ref_id {ref_id:?} is taken by {}", holder_of_ref(*job))]
     RefTaken {
         /// The ref id.
         ref_id: String,
@@ -74,6 +74,14 @@ pub enum Error {
     /// The lock is no longer held.
     #[error("the lock {0} is no longer held: stop what it was held for")]
     LockLost(String),
+    /// No worker process that is attached to this server serves the command.
+    #[error("no worker process on this server serves the command {command} from the queue {queue}")]
+    NoWorkerHere {
+        /// The command.
+        command: String,
+        /// The queue.
+        queue: String,
+    },
     /// The lease is no longer held.
     #[error("the lease is no longer held: drop the work on this job")]
     LeaseLost,
@@ -122,6 +130,10 @@ pub enum Error {
     /// Our own fault; the text is for the log, never for the caller.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn holder_of_ref(job: JobId) -> String {
+    if job.0 > 0 { format!("job {job}") } else { "a transient run".into() }
 }
 
 /// What the engine answers.

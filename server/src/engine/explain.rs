@@ -148,6 +148,14 @@ impl Core {
     async fn in_line(&self, view: &View, lane: RouteId) -> Result<Found> {
         let (holder, before) = self.store.lane_line(lane, view.job.ready.ready_time).await?;
         let name = &view.job.spec.worker.name;
+        if let Some(run) = holder.filter(|holder| holder.is_transient()) {
+            let known = self.transients.view(run).map(|view| view.job.spec.ref_id);
+            let ref_id = known.unwrap_or_else(|| "of another server".into());
+            let sentence = format!("a transient run ({ref_id}) has the named worker {name}");
+            let details =
+                [("worker", name.clone()), ("position", (before + 1).to_string()), ("holder", ref_id)];
+            return Ok((Why::WorkerBusy, sentence, details.to_vec()));
+        }
         let mut details = vec![("worker", name.clone()), ("position", (before + 1).to_string())];
         let sentence = match holder {
             Some(holder) => {
@@ -164,9 +172,21 @@ impl Core {
         let spec = &view.job.spec;
         let queue = ("queue", spec.queue.clone());
         if self.routes.is_paused(&spec.queue) {
-            return Ok((Why::QueuePaused, format!("its queue {} is paused", spec.queue), vec![queue]));
+            let paused = self.store.paused_queues().await?;
+            let reason =
+                paused.into_iter().find(|paused| paused.name == spec.queue).map(|paused| paused.reason);
+            let why = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {reason}"));
+            let sentence = format!("its queue {} is paused{}", spec.queue, why.unwrap_or_default());
+            return Ok((Why::QueuePaused, sentence, vec![queue]));
         }
-        let all = self.store.sessions().await?;
+        let mut all = self.store.sessions().await?;
+        for (session, held) in &mut all {
+            *held += self.transients.leases(session.id, None).len() as i64;
+        }
+        if view.job.id.is_transient() {
+            // Only those that are attached here can take it.
+            all.retain(|(session, _)| self.sessions.get(session.id).is_some_and(|link| link.is_here()));
+        }
         let able = |(session, _): &&(Session, i64)| serves(session, &spec.work) && session.expire_time >= now;
         let able: Vec<&(Session, i64)> = all.iter().filter(able).collect();
         if able.is_empty() {
@@ -183,6 +203,9 @@ impl Core {
         let workers = ("worker_processes", able.len().to_string());
         if live.is_empty() {
             return Ok((Why::WorkersDraining, "all that could take it are draining".into(), vec![workers]));
+        }
+        if !self.routes.knows([view.job.ready.route]) {
+            self.routes.reload(&*self.store).await?;
         }
         let is_quarantined =
             self.routes.route(view.job.ready.route).is_some_and(|route| route.kind == RouteKind::Quarantined);

@@ -53,13 +53,7 @@ impl Engine {
 
     /// Fails an attempt whose result cannot be stored as it came.
     async fn refuse(&self, fence: Fence, log_sequence: i64, why: String) -> Result<Finished> {
-        let error = JobError {
-            code: "FOLLOW_UP_REFUSED".into(),
-            message: format!("a job that came with the result was refused: {why}"),
-            stack: String::new(),
-            reason: FailureReason::UnstorableResult,
-        };
-        let ended = Ended::Failed { error, retryable: Some(false), retry_delay: None };
+        let ended = follow_refused(why);
         self.finishes
             .join(Finish { fence, ended, result: Payload::None, log_sequence, follow: Vec::new() })
             .await
@@ -153,8 +147,19 @@ impl Core {
     }
 }
 
+/// The end of an attempt whose result cannot be stored as it came.
+pub(super) fn follow_refused(why: String) -> Ended {
+    let error = JobError {
+        code: "FOLLOW_UP_REFUSED".into(),
+        message: format!("a job that came with the result was refused: {why}"),
+        stack: String::new(),
+        reason: FailureReason::UnstorableResult,
+    };
+    Ended::Failed { error, retryable: Some(false), retry_delay: None }
+}
+
 /// A job that comes from another one belongs to it, and to its user, unless it says otherwise.
-fn inherit(spec: &mut Spec, parent: &View) {
+pub(super) fn inherit(spec: &mut Spec, parent: &View) {
     let of = &parent.job.spec;
     spec.parent_id = spec.parent_id.or(Some(parent.job.id));
     spec.enqueued_by = of.enqueued_by.clone();

@@ -132,6 +132,9 @@ impl Core {
                 continue;
             }
             let Some(figures) = self.store.month_figures(range.month).await? else { continue };
+            if figures.is_away {
+                continue;
+            }
             if figures.last_finish.is_none_or(|last| last.plus(longest) <= now) {
                 self.store.drop_month(range.month).await?;
             }

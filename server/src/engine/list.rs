@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::unit::unit;
 use super::{Core, Engine, Error, ListCall, Page, Result};
 use crate::model::{Filter, JobId, Month, Order, State, View, digest, limits, read_token, write_token};
-use crate::store::{LabelKind, MonthRange, Payloads, Walk, WalkSource};
+use crate::store::{LabelKind, MonthRange, Walk, WalkSource};
 
 const LIST_TOKEN: &str = "p1";
 /// Ids read in one step of a walk.
@@ -77,7 +77,7 @@ impl Core {
     /// Adds those that match; false when the page is full.
     async fn collect(&self, call: &ListCall, ids: &[JobId], page: &mut Collected) -> Result<bool> {
         let now = self.clock.now();
-        for view in self.store.views(ids, Payloads::LeftOut).await? {
+        for view in self.brief_views(ids).await? {
             if call.filter.matches(&view, now) {
                 let bytes = weight(&view);
                 let full = page.views.len() >= call.page_size || page.bytes + bytes > limits::PAGE_BYTES_MAX;

@@ -4,6 +4,8 @@
 //! form the next one ([`group`]); a job that is enqueued while a worker process waits for it is leased in the very
 //! commit that stores it ([`room`]). Watchers are told after the commit ([`hub`]).
 //!
+//! A transient run is given to a waiting claim without any row, and lives in memory ([`run`], [`transient`]).
+//!
 //! Every use of the store runs in a task that nobody cancels ([`unit`]): a database future is never dropped half-way.
 //! A leased row is changed only through its lease. Losing every wake-up and every in-memory hint loses no job: they
 //! only save time.
@@ -17,6 +19,7 @@ mod commands;
 mod deliveries;
 mod enqueue;
 mod error;
+mod estimates;
 mod explain;
 mod figures;
 mod follow;
@@ -35,9 +38,11 @@ mod recurring;
 mod report;
 mod room;
 mod routes;
+mod run;
 mod sessions;
 mod settle;
 mod sweep;
+mod transient;
 mod unit;
 mod watch;
 
@@ -60,6 +65,7 @@ use crate::store::Store;
 use claim::ClaimWork;
 use commands::Commands;
 use enqueue::EnqueueWork;
+use estimates::Estimates;
 use figures::Figures;
 use group::Group;
 use hub::Hub;
@@ -71,6 +77,7 @@ use room::Room;
 use routes::Routes;
 use sessions::{AcknowledgeWork, BeatWork, Sessions};
 use settle::Settling;
+use transient::Transients;
 
 /// Everything the parts of the engine share.
 pub(crate) struct Core {
@@ -85,9 +92,11 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) locks: Arc<LockQueues>,
+    pub(crate) estimates: Estimates,
     pub(crate) figures: Figures,
     pub(crate) settling: Settling,
     pub(crate) recurring: Recurring,
+    pub(crate) transients: Transients,
     /// Rung when an outcome may have left a notification.
     pub(crate) delivery_hint: tokio::sync::Notify,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
@@ -125,14 +134,19 @@ impl Engine {
             hub: Arc::default(),
             locks: Arc::default(),
             settling: Settling::default(),
+            estimates: Estimates::default(),
             figures: Figures::default(),
             recurring: Recurring::default(),
+            transients: Transients::default(),
             delivery_hint: tokio::sync::Notify::new(),
             stopping: tokio_util::sync::CancellationToken::new(),
         });
         core.routes.reload(&*core.store).await?;
         core.reload_commands().await?;
         core.follow_pauses().await?;
+        if let Err(error) = core.learn_durations().await {
+            tracing::warn!(%error, "how long commands take is not known: progress is estimated from runs to come");
+        }
         core.ids.refresh(&*core.store).await?;
         Ok(Self {
             enqueues: Group::new(EnqueueWork { core: Arc::clone(&core) }),

@@ -36,12 +36,18 @@ impl Engine {
     /// The parents that a job still waits for.
     pub async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>> {
         let core = Arc::clone(&self.core);
+        if job.is_transient() {
+            return Ok(Vec::new());
+        }
         unit(async move { Ok(core.store.waiting_for(job).await?) }).await
     }
 
     /// The last checkpoint of a job's present run.
     pub async fn checkpoint(&self, job: JobId) -> Result<Option<crate::model::Payload>> {
         let core = Arc::clone(&self.core);
+        if job.is_transient() {
+            return Ok(core.transients.checkpoint(job));
+        }
         unit(async move { Ok(core.store.checkpoint(job).await?.map(|(_, payload)| payload)) }).await
     }
 
@@ -89,6 +95,7 @@ impl Core {
             view.turn = outcome.turn;
             view.status = outcome.status.clone();
             (view.progress, view.cancel, view.cancel_deadline, view.last_error) = (None, None, None, None);
+            view.progress_estimated = false;
             view.phase = Phase::Ended(Box::new(outcome));
         }
         Ok(view)
@@ -96,6 +103,9 @@ impl Core {
 
     /// The id of a job by its ref id, the caller's own or a generated one.
     pub(crate) async fn id_of_ref(&self, ref_id: &str) -> Result<JobId> {
+        if let Some(run) = self.transients.by_ref(ref_id) {
+            return Ok(run);
+        }
         let not_found = || Error::JobNotFound(format!("ref id {ref_id:?}"));
         if let Some((id, made)) = read_generated_ref(ref_id) {
             let view = self.view(id).await.map_err(|error| match error {

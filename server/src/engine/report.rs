@@ -153,7 +153,7 @@ impl ReportLink {
                 status: None,
                 checkpoint: Some((sequence, checkpoint.payload)),
             };
-            let written = engine.progress.join(write).await;
+            let written = engine.take_progress(write).await;
             let mut ack = Ack::of(fence);
             match written {
                 Ok(Written::Stored(_) | Written::Gap(_)) => ack.checkpoint_sequence = Some(sequence),
@@ -174,7 +174,7 @@ impl ReportLink {
                 while let Some(latest) = engine.core.hub.next_progress(job) {
                     let ProgressReport { fence, progress, status } = latest;
                     let write = ProgressWrite { fence, progress, status, checkpoint: None };
-                    if let Err(error) = engine.progress.join(write).await {
+                    if let Err(error) = engine.take_progress(write).await {
                         tracing::debug!(%job, %error, "progress was not stored");
                     }
                     tokio::time::sleep(limits::PROGRESS_INTERVAL_MIN).await;
@@ -186,7 +186,9 @@ impl ReportLink {
     fn take_received(&mut self, received: Vec<(i32, i64)>) {
         let Some(link) = &self.link else { return };
         for (claim_loop, sequence) in received {
-            if link.received(claim_loop, sequence) {
+            // An answer that the store knows nothing of brought transient runs alone.
+            let memory = link.loop_memory(claim_loop);
+            if link.received(claim_loop, sequence) && memory.is_none_or(|memory| memory.stored >= sequence) {
                 let ticket = ClaimTicket { session: self.session, claim_loop, sequence };
                 let engine = self.engine.clone();
                 self.work.spawn(async move {
@@ -238,6 +240,7 @@ impl ReportLink {
             let _ = down.try_send(Down::SessionLost);
             return;
         };
+        link.touch();
         let before = self.before_beat.clone();
         self.work.spawn(async move {
             for outcome in before {
@@ -283,7 +286,7 @@ impl Engine {
             })
             .collect();
         let mut ack = Ack::of(fence);
-        match self.logs.join(LogAppend { fence, lines }).await {
+        match self.take_lines(LogAppend { fence, lines }).await {
             Ok(Written::Stored(to)) => ack.log_sequence = Some(to),
             Ok(Written::Gap(stored)) => {
                 ack.log_sequence = Some(stored);
@@ -298,7 +301,12 @@ impl Engine {
     async fn end_attempt(&self, outcome: OutcomeReport, link: Option<&SessionLink>) -> Ack {
         let fence = outcome.fence;
         let mut ack = Ack::of(fence);
-        match self.finish_attempt(outcome).await {
+        let finished = if fence.job.is_transient() {
+            self.finish_transient(outcome).await
+        } else {
+            self.finish_attempt(outcome).await
+        };
+        match finished {
             Ok(Finished::Stored(state) | Finished::Repeated(state)) => ack.outcome = Some(state),
             Ok(Finished::LogGap(stored)) => {
                 ack.log_sequence = Some(stored);
@@ -349,8 +357,9 @@ impl Engine {
         let core = Arc::clone(&self.core);
         let session = Arc::clone(link);
         let (unknown, fates) = unit(async move {
-            let leased: Vec<_> =
+            let mut leased: Vec<_> =
                 core.store.leases(session.id, None).await?.into_iter().map(|(lease, _)| lease).collect();
+            leased.extend(core.transients.leases(session.id, None));
             if let Some(job) = session.exclusive_job()
                 && job != JobId::default()
                 && !leased.iter().any(|lease| lease.fence.job == job)
@@ -358,9 +367,16 @@ impl Engine {
                 session.ended(job);
             }
             let findings = inventory::judge(&leased, &heartbeat);
-            core.give_back(&findings.unheld).await?;
-            let fates = core.store.fates(&findings.unknown).await?;
-            Ok((findings.unknown, fates))
+            let (runs, unheld): (Vec<Fence>, Vec<Fence>) =
+                findings.unheld.into_iter().partition(|fence| fence.job.is_transient());
+            core.give_back_runs(runs);
+            core.give_back(&unheld).await?;
+            let (runs, mut unknown): (Vec<Fence>, Vec<Fence>) =
+                findings.unknown.into_iter().partition(|fence| fence.job.is_transient());
+            let mut fates = core.store.fates(&unknown).await?;
+            fates.extend(runs.iter().map(|fence| core.transients.fate(*fence)));
+            unknown.extend(runs);
+            Ok((unknown, fates))
         })
         .await?;
         for (fence, fate) in unknown.into_iter().zip(fates) {

@@ -107,6 +107,25 @@ impl Room {
         at.and_then(|at| inner.waiters.remove(at)).is_some()
     }
 
+    /// As [`Room::leave`], for one that is given something outside of any transaction.
+    pub(crate) fn take(&self, ticket: ClaimTicket) -> Option<Waiter> {
+        let mut inner = self.lock();
+        let at = inner.waiters.iter().position(|waiter| waiter.ticket == ticket && waiter.is_open())?;
+        inner.waiters.remove(at)
+    }
+
+    /// A waiter that serves this route, taken out to be given something outside of any transaction.
+    pub(crate) fn take_open(&self, route: &Route, routes: &Routes) -> Option<Waiter> {
+        let mut inner = self.lock();
+        let at = inner.open_at(route, routes)?;
+        inner.waiters.remove(at)
+    }
+
+    /// Is there a waiter that serves this route?
+    pub(crate) fn has_open(&self, route: &Route, routes: &Routes) -> bool {
+        self.lock().open_at(route, routes).is_some()
+    }
+
     /// Puts back waiters whose transaction gave them nothing; they keep their place at the front.
     pub(crate) fn return_all(&self, waiters: impl IntoIterator<Item = Waiter>) {
         let mut inner = self.lock();
@@ -285,6 +304,11 @@ impl Inner {
         let known = self.backlog.entry(key).or_insert(Known { ready_time, stamp });
         known.ready_time = known.ready_time.min(ready_time);
         known.stamp = stamp;
+    }
+
+    fn open_at(&self, route: &Route, routes: &Routes) -> Option<usize> {
+        let fits = |waiter: &Waiter| waiter.is_open() && waiter.session.served.takes_plain(route);
+        if routes.is_paused(&route.queue) { None } else { self.waiters.iter().position(fits) }
     }
 
     fn due(&self, now: Time, routes: &Routes) -> Vec<(GroupKey, Arc<Route>)> {

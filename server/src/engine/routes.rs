@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{Route, RouteId, RouteKind, Session, Work};
+use crate::model::{Route, RouteId, RouteKind, Session, Spec, Work};
 use crate::store::{Result, Store};
 
 #[derive(Default)]
@@ -114,6 +114,12 @@ impl Served {
             Work::Command(command) => self.queues.contains(&route.queue) && self.commands.contains(command),
             Work::Api { target, .. } => self.targets.contains(target),
         }
+    }
+
+    /// As [`Served::takes_plain`], for a job of these options.
+    pub(crate) fn runs(&self, spec: &Spec) -> bool {
+        let Work::Command(command) = &spec.work else { return false };
+        self.queues.contains(&spec.queue) && self.commands.contains(command)
     }
 
     /// As [`Served::takes`], for jobs that any worker process may get.

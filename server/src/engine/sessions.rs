@@ -30,6 +30,7 @@ pub(crate) struct LoopMemory {
 /// A session as this server knows it.
 pub(crate) struct SessionLink {
     pub(crate) id: SessionId,
+    pub(crate) name: String,
     pub(crate) served: Served,
     pub(crate) lease_time: Duration,
     loops: Mutex<HashMap<i32, LoopMemory>>,
@@ -46,6 +47,7 @@ impl SessionLink {
     fn new(session: &Session) -> Self {
         Self {
             id: session.id,
+            name: session.name.clone(),
             served: Served::of(session),
             lease_time: session.lease_time,
             loops: Mutex::default(),
@@ -143,6 +145,11 @@ impl SessionLink {
         *lock(&self.last_seen) = clock::instant();
     }
 
+    /// Has it been heard of here lately? A session that went to another server, or ended, has not.
+    pub(crate) fn is_here(&self) -> bool {
+        !self.is_lost() && lock(&self.last_seen).elapsed() <= self.lease_time + 2 * limits::TICK
+    }
+
     fn is_stale(&self) -> bool {
         let quiet = lock(&self.last_seen).elapsed() > 2 * limits::LEASE_TIME_MAX;
         quiet && lock(&self.down).as_ref().is_none_or(mpsc::Sender::is_closed)
@@ -157,6 +164,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Default)]
 pub(crate) struct Sessions {
     links: RwLock<HashMap<SessionId, Arc<SessionLink>>>,
+    /// Told when one is met for the first time.
+    pub(crate) arrived: tokio::sync::Notify,
 }
 
 impl Sessions {
@@ -166,7 +175,15 @@ impl Sessions {
 
     fn insert(&self, session: &Session) -> Arc<SessionLink> {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(links.entry(session.id).or_insert_with(|| Arc::new(SessionLink::new(session))))
+        let link = Arc::clone(links.entry(session.id).or_insert_with(|| Arc::new(SessionLink::new(session))));
+        drop(links);
+        self.arrived.notify_waiters();
+        link
+    }
+
+    /// Is there one like this?
+    pub(crate) fn any(&self, like: impl Fn(&SessionLink) -> bool) -> bool {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).values().any(|link| like(link))
     }
 
     /// Forgets sessions that have not been heard of for long.
@@ -245,7 +262,14 @@ impl Engine {
     /// Worker processes that are not lost, with the number of jobs that each holds.
     pub async fn workers(&self) -> Result<Vec<(Session, i64)>> {
         let core = Arc::clone(&self.core);
-        unit(async move { Ok(core.store.sessions().await?) }).await
+        unit(async move {
+            let mut sessions = core.store.sessions().await?;
+            for (session, held) in &mut sessions {
+                *held += core.transients.leases(session.id, None).len() as i64;
+            }
+            Ok(sessions)
+        })
+        .await
     }
 
     /// The jobs that a session holds, at most `most`.

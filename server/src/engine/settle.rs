@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::unit::unit;
 use super::{Core, Engine, Result};
 use crate::clock;
-use crate::model::{Time, limits};
+use crate::model::{Ended, Time, limits};
 use crate::store::{Finish, Finished, OnLocked, StoreError, Wake};
 
 /// How often it is looked without a hint.
@@ -87,6 +87,10 @@ impl Core {
         self.heed(wake);
         if answers.iter().any(|answer| matches!(answer, Finished::Stored(state) if state.is_settled())) {
             self.delivery_hint.notify_one();
+        }
+        for (end, answer) in ends.iter().zip(&answers) {
+            let completed = end.ended == Ended::Completed && matches!(answer, Finished::Stored(_));
+            self.estimates.ended(end.fence, completed.then(|| self.clock.now()));
         }
         self.hub.changed(ends.iter().map(|end| end.fence.job));
         Ok(answers)

@@ -76,6 +76,7 @@ impl Core {
         self.tell_timeouts(tick).await?;
         self.sweep_forced(tick).await?;
         self.sweep_expired(tick).await?;
+        self.sweep_lanes(tick).await?;
         self.follow_declarations().await
     }
 
@@ -106,6 +107,15 @@ impl Core {
             let (_, wake) = self.store.cancel(&order).await?;
             self.heed(wake);
             self.hub.changed([job]);
+        }
+        Ok(())
+    }
+
+    /// Lanes of transient runs whose server is gone pass on.
+    async fn sweep_lanes(&self, tick: Tick) -> Result<()> {
+        for (lane, job) in self.store.lost_lanes(tick).await? {
+            let wake = self.store.leave_lane(lane, job).await?;
+            self.heed(wake);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::model::{
     Epoch, Filter, JobId, Level, LogLine, Order, Run, State, View, digest, limits, read_token, write_token,
 };
-use crate::store::{LogPosition, Payloads};
+use crate::store::LogPosition;
 
 const JOB_TOKEN: &str = "w1";
 const JOBS_TOKEN: &str = "m1";
@@ -191,10 +191,7 @@ impl<'a> Watcher<'a> {
 
     async fn tell_logs(&mut self) -> Result<Told> {
         loop {
-            let (core, job, after) = (Arc::clone(&self.core), self.job, self.at.log);
-            let lines =
-                unit(async move { Ok(core.store.logs(job, after, Level::Trace, LINES_PER_EVENT).await?) })
-                    .await?;
+            let lines = self.core.lines(self.job, self.at.log, Level::Trace, LINES_PER_EVENT).await?;
             let Some(last) = lines.last() else { return Ok(Told::GoOn) };
             self.at.log = position_of(last);
             let full = lines.len() as i64 == LINES_PER_EVENT;
@@ -356,7 +353,7 @@ impl<'a> Follower<'a> {
     async fn look_at(&mut self, jobs: &[JobId]) -> Result<bool> {
         for some in jobs.chunks(limits::PAGE_SIZE_MAX as usize) {
             let (core, some) = (Arc::clone(&self.core), some.to_vec());
-            let views = unit(async move { Ok(core.store.views(&some, Payloads::LeftOut).await?) }).await?;
+            let views = unit(async move { core.brief_views(&some).await }).await?;
             for view in views {
                 let now = self.core.clock.now();
                 let was_told = self.seen.contains_key(&view.job.id);

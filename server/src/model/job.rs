@@ -669,8 +669,10 @@ pub struct View {
     pub phase: Phase,
     /// Attempts and epoch.
     pub turn: Turn,
-    /// Progress as reported, 0 to 1.
+    /// Progress as reported or estimated, 0 to 1.
     pub progress: Option<f64>,
+    /// Nothing was reported: progress is estimated from earlier runs.
+    pub progress_estimated: bool,
     /// The status line as reported; may be empty.
     pub status: String,
     /// A cancel request that its handler has not answered yet.

@@ -144,6 +144,21 @@ pub const LOCK_WAITERS_MAX: usize = 10_000;
 /// How long the row of a lock that nobody holds is kept.
 pub const LOCK_LIFE: Duration = Duration::from_secs(86_400);
 
+/// Transient runs that have not ended, on one server.
+pub const TRANSIENT_RUNS_MAX: usize = 10_000;
+/// Requests, results, checkpoints and log lines of all transient runs of one server, bytes.
+pub const TRANSIENT_BYTES_MAX: usize = 64 << 20;
+/// Log lines kept of one transient run, bytes.
+pub const TRANSIENT_LOG_BYTES_MAX: usize = 256 << 10;
+/// A transient run is known for this long after its end, unless memory is short.
+pub const TRANSIENT_LIFE: Duration = Duration::from_secs(60);
+/// How often transient runs are looked after.
+pub const TRANSIENT_TICK: Duration = Duration::from_millis(250);
+/// How long RunCommand waits for a worker process that serves the command, unless the configuration says otherwise.
+pub const RUN_WAIT_DEFAULT: Duration = Duration::from_secs(2);
+/// The longest that the configuration may let it wait.
+pub const RUN_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Members of one shared transaction.
 pub const GROUP_ROWS_MAX: usize = 1_000;
 /// Bytes of one shared transaction.

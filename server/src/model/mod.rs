@@ -22,6 +22,7 @@ mod retry;
 pub mod schedule;
 mod session;
 mod token;
+mod transient;
 
 pub use cancel::{CancelMark, CancelReason, Cancelled};
 pub use delivery::{
@@ -47,3 +48,4 @@ pub use retention::Retention;
 pub use retry::{Backoff, RetryPolicy, RetryProfiles};
 pub use session::{ServedCommand, Session, SessionState};
 pub use token::{TokenError, digest, read_token, write_token};
+pub use transient::after_transient;

@@ -24,12 +24,10 @@ pub(crate) fn cancel_many(given: pb::CancelJobsRequest) -> Result<CancelManyCall
 /// Reads RequeueJobs.
 pub(crate) fn requeue_many(given: pb::RequeueJobsRequest) -> Result<RequeueManyCall> {
     let mut check = Check::new();
-    if given.include_dependants {
-        check.not_built("include_dependants");
-    }
     let call = RequeueManyCall {
         filter: told_filter(&mut check, given.filter),
         month: check.month("month", &given.month),
+        dependants: given.include_dependants,
         bulk: bulk(given.validate_only),
     };
     check.pass(call)

@@ -11,7 +11,8 @@ use super::bulk;
 use super::check::Check;
 use super::convert::{self, Settings};
 use super::paging;
-use super::status::{self, not_built};
+use super::run;
+use super::status;
 use crate::engine::{CancelCall, CancelResult, Engine, Error, JobKey, ListCall, LogsCall, WatchCall};
 use crate::model::{CancelReason, JobId, Level, Phase, Run, View, Wait, limits};
 use crate::rpc::check::up_to;
@@ -194,8 +195,12 @@ impl JobService for Jobs {
         Ok(Response::new(pb::EnqueueBatchResponse { batch_id: stored.batch_id, jobs: jobs.collect() }))
     }
 
-    async fn run_command(&self, _: Request<pb::RunCommandRequest>) -> Answer<pb::RunCommandResponse> {
-        Err(not_built("JobService.RunCommand"))
+    async fn run_command(&self, request: Request<pb::RunCommandRequest>) -> Answer<pb::RunCommandResponse> {
+        let (metadata, _, given) = request.into_parts();
+        let call =
+            run::run_command(given, &metadata, &self.settings, self.engine.now()).map_err(status::of)?;
+        let answer = self.engine.run(call).await.map_err(status::of)?;
+        Ok(Response::new(run::ran(answer)))
     }
 
     async fn cancel_jobs(&self, request: Request<pb::CancelJobsRequest>) -> Answer<pb::CancelJobsResponse> {

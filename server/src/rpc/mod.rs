@@ -17,6 +17,7 @@ mod paging;
 mod queue_service;
 mod recurring_task_service;
 mod report_stream;
+mod run;
 mod status;
 mod worker_service;
 

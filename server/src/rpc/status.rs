@@ -53,6 +53,10 @@ pub(crate) fn of(error: Error) -> Status {
         Error::MonthInUse { month, .. } => {
             told(Code::FailedPrecondition, ErrorReason::MonthInUse, message, [("month", month.dashed())])
         }
+        Error::NoWorkerHere { command, queue } => {
+            let metadata = [("command", command), ("queue", queue)];
+            told(Code::Unavailable, ErrorReason::NoWorkerHere, message, metadata)
+        }
         Error::LeaseLost => plain(Code::Aborted, ErrorReason::LeaseLost, message),
         Error::SessionLost => plain(Code::Aborted, ErrorReason::SessionLost, message),
         Error::StaleSequence { stored, .. } => {
@@ -178,6 +182,12 @@ mod tests {
                 false,
             ),
             (Error::LockLost("n".into()), Code::Aborted, "LOCK_LOST", false),
+            (
+                Error::NoWorkerHere { command: "c".into(), queue: "q".into() },
+                Code::Unavailable,
+                "NO_WORKER_HERE",
+                false,
+            ),
             (Error::LeaseLost, Code::Aborted, "LEASE_LOST", false),
             (Error::SessionLost, Code::Aborted, "SESSION_LOST", false),
             (Error::StaleSequence { given: 1, stored: 2 }, Code::Aborted, "STALE_SEQUENCE", false),

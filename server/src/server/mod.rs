@@ -166,6 +166,7 @@ fn bounds() -> Bounds {
         timeout_max: limits::TIMEOUT_MAX,
         retry_limit_max: limits::RETRY_LIMIT_MAX,
         batch_jobs_max: limits::BATCH_JOBS_MAX,
+        run_wait_max: limits::RUN_WAIT_MAX,
         crash_limit_max: limits::CRASH_LIMIT_DEFAULT,
         retry_delay_max: limits::RETRY_DELAY_MAX,
         retry_factor_max: limits::RETRY_FACTOR_MAX,
@@ -193,6 +194,7 @@ fn settings(config: &Config, outbound: Arc<Outbound>) -> Result<rpc::Settings, C
         timeout: config.timeout.unwrap_or(limits::TIMEOUT_DEFAULT),
         batch_jobs_max: config.batch_jobs_max.unwrap_or(limits::BATCH_JOBS_DEFAULT),
         egress: Some(Arc::new(egress::Gate(outbound))),
+        run_wait: config.run_wait.unwrap_or(limits::RUN_WAIT_DEFAULT),
         retry: profiles::profiles(config)?.into(),
         retention: retention(config),
     })

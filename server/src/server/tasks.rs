@@ -40,6 +40,9 @@ impl Tasks {
             engine.look_at_locks().await
         });
         tasks.every("queue poll", limits::QUEUE_POLL, engine, async |engine| engine.poll_queues().await);
+        tasks.every("transient runs", limits::TRANSIENT_TICK, engine, async |engine| {
+            engine.tend_transients().await
+        });
         tasks.every("months", UPKEEP_INTERVAL, engine, async |engine| engine.keep_months().await);
         tasks.every("forgetting", UPKEEP_INTERVAL, engine, async |engine| engine.forget_old().await);
         tasks.every("retention", UPKEEP_INTERVAL, engine, move |engine| async move {

@@ -172,6 +172,19 @@ pub struct CommandRow {
     pub change_time: Time,
 }
 
+/// The lane that a transient run takes.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneLease {
+    /// The lane.
+    pub lane: RouteId,
+    /// The run.
+    pub job: JobId,
+    /// The server that knows it.
+    pub server: ServerId,
+    /// The lease time of the worker process that runs it: so long after its server was last alive it has stopped.
+    pub lease_time: Duration,
+}
+
 /// What came of telling those who wait for one ended run.
 #[derive(Clone, Debug, Default)]
 pub struct Settled {
@@ -595,6 +608,8 @@ pub struct MonthFigures {
     pub size_bytes: i64,
     /// The newest finish of a run.
     pub last_finish: Option<Time>,
+    /// Its file was moved away: what it holds is not counted.
+    pub is_away: bool,
 }
 
 impl Default for MonthFigures {
@@ -608,6 +623,7 @@ impl Default for MonthFigures {
             live: 0,
             size_bytes: 0,
             last_finish: None,
+            is_away: false,
         }
     }
 }
@@ -853,6 +869,14 @@ pub trait Store: Send + Sync + 'static {
     async fn next_in_lanes(&self) -> Result<Option<Time>>;
     /// Who holds a lane, and how many wait before a place in it, counted up to a limit.
     async fn lane_line(&self, lane: RouteId, place: Time) -> Result<(Option<JobId>, i64)>;
+    /// Who holds a lane; none when nobody does.
+    async fn holder(&self, lane: RouteId) -> Result<Option<JobId>>;
+    /// Lets a transient run take a lane that nobody holds; false when somebody does.
+    async fn take_lane(&self, lease: &LaneLease) -> Result<bool>;
+    /// A transient run leaves its lane, which passes to the first in line; nothing if it had left.
+    async fn leave_lane(&self, lane: RouteId, job: JobId) -> Result<Wake>;
+    /// Lanes held by transient runs whose server is gone at `tick`.
+    async fn lost_lanes(&self, tick: Tick) -> Result<Vec<(RouteId, JobId)>>;
     /// The parents that a job waits for.
     async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>>;
     /// Notes what a worker process declares of its commands; answers those whose named worker changed.

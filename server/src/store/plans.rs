@@ -18,6 +18,7 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::CountReadyByRoute, "for dashboards, at most once in two seconds"),
     (Sql::ReadAllCancels, "sparse: running jobs that were asked to stop"),
     (Sql::ForcedCancels, "sparse: running jobs that were asked to stop"),
+    (Sql::ReadLaneLeases, "sparse: transient runs with a named worker"),
     (Sql::ReadMonths, "one row a month"),
     (Sql::ReadPausedQueues, "one row a paused queue"),
     (Sql::ReadRoutes, "one row a queue and command"),

@@ -41,6 +41,7 @@ macro_rules! on_both {
     };
 }
 
+mod history;
 mod locks;
 
 on_both! {

@@ -11,7 +11,7 @@ use super::sqlite::FileLock;
 use super::unit::Engine;
 use super::{
     Backlog, Beat, BeatAnswer, CancelAnswer, CancelOrder, Check, ClaimTicket, Claimed, Claimer, CommandRow,
-    Declaration, DeliveriesCall, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LeasedJob,
+    Declaration, DeliveriesCall, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LaneLease, LeasedJob,
     LockAnswer, LockBreak, LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures,
     MonthRange, NewJob, OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store,
     SweptLease, TaskChange, TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
@@ -197,6 +197,22 @@ impl Store for SqlStore {
 
     async fn lane_line(&self, lane: RouteId, place: Time) -> Result<(Option<JobId>, i64)> {
         SqlStore::lane_line(self, lane, place).await
+    }
+
+    async fn holder(&self, lane: RouteId) -> Result<Option<JobId>> {
+        SqlStore::holder(self, lane).await
+    }
+
+    async fn take_lane(&self, lease: &LaneLease) -> Result<bool> {
+        SqlStore::take_lane(self, lease).await
+    }
+
+    async fn leave_lane(&self, lane: RouteId, job: JobId) -> Result<Wake> {
+        SqlStore::leave_lane(self, lane, job).await
+    }
+
+    async fn lost_lanes(&self, tick: Tick) -> Result<Vec<(RouteId, JobId)>> {
+        SqlStore::lost_lanes(self, tick).await
     }
 
     async fn waiting_for(&self, job: JobId) -> Result<Vec<JobId>> {

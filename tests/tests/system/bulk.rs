@@ -15,6 +15,7 @@ on_both!(
     a_job_that_runs_is_told_and_one_that_ended_is_passed_over,
     only_jobs_in_the_named_states_are_cancelled,
     failed_and_cancelled_jobs_that_match_are_counted_and_then_requeued,
+    dependants_are_requeued_with_their_parents_when_that_is_asked,
     a_filter_that_says_nothing_is_refused,
     a_filter_that_breaks_a_rule_is_refused_by_its_field,
     thousands_are_cancelled_and_requeued_in_small_steps,
@@ -137,6 +138,27 @@ async fn failed_and_cancelled_jobs_that_match_are_counted_and_then_requeued(serv
     assert_eq!((server.summary(done).await.run, server.summary(other).await.run), (1, 1));
     let nothing = RequeueJobsRequest { month: "1999-01".into(), ..request };
     assert_eq!(requeue(server, nothing).await.matched_count, 0);
+}
+
+async fn dependants_are_requeued_with_their_parents_when_that_is_asked(server: &Server) {
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    server.enqueue(tagged("parent")).await;
+    let parent = worker.claim_one().await;
+    let on = pb::Dependency { parent: Some(pb::dependency::Parent::JobId(parent.job_id)), condition: 0 };
+    let options = JobOptions { tag: "child".into(), depends_on: vec![on], ..Default::default() };
+    let child = server.enqueue(command_with("work", options)).await.job_id;
+    worker.end_well(&parent.lease, failed("no")).await;
+    server.wait_for_state(child, JobState::Cancelled).await;
+    let request =
+        RequeueJobsRequest { filter: of_tag("parent"), include_dependants: true, ..Default::default() };
+    let answer = requeue(server, request).await;
+    assert_eq!((answer.matched_count, answer.requeued_count), (1, 2));
+    assert_eq!(server.summary(child).await.state(), JobState::Blocked);
+    let again = worker.claim_one().await;
+    assert_eq!((again.job_id, again.run), (parent.job_id, 2));
+    worker.end_well(&again.lease, completed("1")).await;
+    let next = worker.claim_within(1, Duration::from_secs(10)).await.remove(0);
+    assert_eq!((next.job_id, next.run), (child, 2));
 }
 
 async fn a_filter_that_says_nothing_is_refused(server: &Server) {

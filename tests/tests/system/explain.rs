@@ -12,6 +12,9 @@ on_both!(
     a_job_that_waits_for_its_time_for_parents_or_for_its_turn_says_so,
     a_job_that_nobody_may_take_says_what_is_missing,
     a_running_job_and_an_ended_one_say_so,
+    a_quarantined_job_and_a_paused_queue_say_so,
+    a_transient_run_is_explained_by_its_ref_id,
+    a_transient_run_that_holds_a_lane_is_named,
     what_is_not_there_cannot_be_explained,
 );
 
@@ -101,4 +104,65 @@ async fn what_is_not_there_cannot_be_explained(server: &Server) {
     ask(Some(Target::RefId("nobody".into()))).await.must_be(Code::NotFound, "JOB_NOT_FOUND");
     ask(None).await.must_name("target");
     ask(Some(Target::JobId(-1))).await.must_name("job_id");
+}
+
+fn transient(options: JobOptions) -> pb::RunCommandRequest {
+    pb::RunCommandRequest {
+        command: "work".into(),
+        options: Some(options),
+        detach: true,
+        ..Default::default()
+    }
+}
+
+async fn a_quarantined_job_and_a_paused_queue_say_so(server: &Server) {
+    // One that serves it and is busy.
+    let mut busy = HandWorker::begin(server, Registration::patient(&["work", "other"])).await;
+    server.enqueue(command("other")).await;
+    busy.claim_one().await;
+    let stored = server.enqueue(command("work")).await;
+    for _ in 0..2 {
+        let mut worker = HandWorker::begin(server, Registration::short_lived(&["work"])).await;
+        assert_eq!(worker.claim_one().await.job_id, stored.job_id);
+        worker.acknowledge().await;
+        drop(worker);
+        server.wait_for_state(stored.job_id, JobState::Queued).await;
+    }
+    let told = must_be(server, stored.job_id, ExplainCode::Quarantined, "runs nothing else").await;
+    assert_eq!(told.details["crashes"], "2");
+    let pause = pb::PauseQueueRequest { name: "default".into(), reason: "relay down".into() };
+    QueueServiceClient::new(server.channel()).pause_queue(pause).await.unwrap();
+    must_be(server, stored.job_id, ExplainCode::QueuePaused, "relay down").await;
+}
+
+async fn a_transient_run_is_explained_by_its_ref_id(server: &Server) {
+    let mut registration = Registration::patient(&["work"]);
+    registration.0.slots = 1;
+    let mut worker = HandWorker::begin(server, registration).await;
+    server.enqueue(command("work")).await;
+    let job = worker.claim_one().await;
+    let mine = || JobOptions { ref_id: "mine".into(), ..Default::default() };
+    server.jobs().run_command(transient(mine())).await.unwrap();
+    let code = || async {
+        let request = pb::ExplainJobRequest { target: Some(Target::RefId("mine".into())) };
+        let told = server.jobs().explain_job(request).await.unwrap().into_inner();
+        assert!(told.job.as_ref().unwrap().transient, "{told:?}");
+        told.code()
+    };
+    assert_eq!(code().await, ExplainCode::WorkersFull);
+    worker.end_well(&job.lease, completed("1")).await;
+    let run = worker.claim_one().await;
+    assert_eq!(code().await, ExplainCode::Running);
+    worker.end_well(&run.lease, completed("1")).await;
+    assert_eq!(code().await, ExplainCode::Finished);
+}
+
+async fn a_transient_run_that_holds_a_lane_is_named(server: &Server) {
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    let lane = || JobOptions { worker: Some("lane".into()), ..Default::default() };
+    let run = transient(JobOptions { ref_id: "mine".into(), ..lane() });
+    server.jobs().run_command(run).await.unwrap();
+    assert!(worker.claim_within(1, std::time::Duration::from_secs(10)).await[0].transient);
+    let stored = server.enqueue(command_with("work", lane())).await;
+    must_be(server, stored.job_id, ExplainCode::WorkerBusy, "transient run (mine)").await;
 }

@@ -27,9 +27,6 @@ async fn each_method_that_is_not_built_says_so_by_its_name(server: &Server) {
             $(must_say(&refusal(client.$method(pb::$request::default()).await), $name);)+
         };
     }
-    check!(server.jobs();
-        run_command: RunCommandRequest = "RunCommand",
-    );
     check!(QueueServiceClient::new(channel.clone());
         update_queue: UpdateQueueRequest = "UpdateQueue",
     );

@@ -178,7 +178,8 @@ pub(crate) fn batch_message(batch_id: String, counts: &BatchCounts) -> pb::Batch
     }
 }
 
-pub(super) fn take_trace(options: &mut pb::JobOptions, metadata: &MetadataMap) {
+/// The trace context of the call, where the options set none.
+pub(crate) fn take_trace(options: &mut pb::JobOptions, metadata: &MetadataMap) {
     let text = |key, most| {
         let text = metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if text.len() <= most { text.to_owned() } else { String::new() }
@@ -214,7 +215,8 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
     let cancel = cancellation(view);
     let status = ended.map_or(&view.status, |outcome| &outcome.status);
     pb::JobSummary {
-        id: view.job.id.0,
+        id: view.job.id.shown(),
+        transient: view.job.id.is_transient(),
         ref_id: spec.ref_id.clone(),
         run: view.job.run.0,
         state: state(view.state(now)).into(),
@@ -233,6 +235,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         crashes: view.turn.crashes,
         epoch: view.turn.epoch.0,
         progress: view.progress,
+        progress_estimated: view.progress_estimated,
         status: if status.is_empty() { view.status.clone() } else { status.clone() },
         create_time: Some(timestamp(view.job.create_time)),
         ready_time: Some(timestamp(ready_time(view))),
@@ -250,7 +253,6 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
         callback_job_id: ended.and_then(|outcome| outcome.callback).map_or(0, |JobId(id)| id),
         callback_error: ended.map(|outcome| outcome.callback_error.clone()).unwrap_or_default(),
         notify_error: ended.map(|outcome| outcome.notify_error.clone()).unwrap_or_default(),
-        ..pb::JobSummary::default()
     }
 }
 
@@ -495,7 +497,7 @@ fn progress(view: &View, now: Time) -> pb::ProgressEvent {
         run: view.job.run.0,
         epoch: view.turn.epoch.0,
         progress: view.progress,
-        progress_estimated: false,
+        progress_estimated: view.progress_estimated,
         status: view.status.clone(),
         time: Some(timestamp(now)),
     }

@@ -20,8 +20,10 @@ pub(crate) use delivery::{delivery, list_deliveries, replay_delivery};
 pub(crate) use filter::{filter, list_order};
 pub(crate) use job::{
     Read, attempt, batch, batch_message, enqueue, enqueued_job, explanation, exported, job_key, job_result,
-    job_summary, log_level, log_line, parent_result, watch_event, watch_many_event,
+    job_summary, log_level, log_line, parent_result, take_trace, watch_event, watch_many_event,
 };
+pub(crate) use options::{Options, options};
+pub(crate) use payload::{payload, payload_message};
 pub(crate) use recurring::{list_tasks, preview, put_task, task_message};
 pub(crate) use report::{Answers, Taken, report, session_of};
 pub(crate) use worker::{claim, claim_answer, register, registered, worker_process};
@@ -40,6 +42,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Jobs of one batch at most.
     pub batch_jobs_max: usize,
+    /// How long RunCommand waits for a worker process that serves the command.
+    pub run_wait: Duration,
     /// Retry profiles by name.
     pub retry: Arc<RetryProfiles>,
     /// How long what has ended is kept.
@@ -84,7 +88,7 @@ pub(crate) fn live_counts(live: &LiveCounts) -> pb::JobCounts {
     pb::JobCounts { scheduled, blocked, queued, running, total, ..Default::default() }
 }
 
-fn job_error(error: &JobError) -> pb::JobError {
+pub(crate) fn job_error(error: &JobError) -> pb::JobError {
     pb::JobError {
         code: error.code.clone(),
         message: error.message.clone(),
@@ -119,4 +123,4 @@ fn cancel_reason(reason: CancelReason) -> pb::CancelReason {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,6 +18,7 @@ pub(crate) static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
     batch_jobs_max: 1_000,
     egress: None,
     retention: crate::model::Retention::default(),
+    run_wait: limits::RUN_WAIT_DEFAULT,
     retry: RetryProfiles::built_in().into(),
 });
 

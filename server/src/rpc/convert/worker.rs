@@ -157,7 +157,8 @@ fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob 
     pb::LeasedJob {
         lease: LeaseToken(lease.fence).write(),
         fencing_token: lease.fence.epoch.0,
-        job_id: job.id.0,
+        job_id: job.id.shown(),
+        transient: job.id.is_transient(),
         ref_id: job.spec.ref_id.clone(),
         work: Some(what),
         request: payload_message(&job.request),
@@ -176,7 +177,6 @@ fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob 
         recurring_task: job.spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default(),
         strict: job.spec.is_strict(),
         parents: parents(family, now, room),
-        ..Default::default()
     }
 }
 

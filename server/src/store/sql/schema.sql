@@ -269,3 +269,12 @@ CREATE TABLE IF NOT EXISTS {p}queue (
     pause_time BIGINT NOT NULL,
     pause_reason {text} NOT NULL
 ) {wide};
+
+-- Lanes that transient runs hold: whose they are, so that they do not stay held when their server is gone.
+CREATE TABLE IF NOT EXISTS {p}lane_lease (
+    lane_id BIGINT NOT NULL PRIMARY KEY,
+    job_id BIGINT NOT NULL,                 -- negative: that of a transient run, which is stored nowhere
+    server_id BIGINT NOT NULL,
+    lease_time BIGINT NOT NULL,             -- of the worker process that runs it
+    take_time BIGINT NOT NULL
+) {narrow};

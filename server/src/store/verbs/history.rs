@@ -2,6 +2,7 @@
 //! retention.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::model::{Ending, JobId, Month, Retention, Run, Time};
 use crate::store::caches::MonthRow;
@@ -14,7 +15,7 @@ use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, values};
 use crate::store::verbs::enqueue::{keys_of, labels_of};
 use crate::store::verbs::ids;
-use crate::store::{DropAnswer, LabelKind, MonthFigures, MonthKept, Result};
+use crate::store::{DropAnswer, LabelKind, MonthFigures, MonthKept, Result, StoreError};
 
 /// Keys looked through in one step.
 const STEP: i64 = 1_000;
@@ -29,7 +30,8 @@ impl SqlStore {
         let row = &all[at];
         let is_open = at + 1 == all.len() || month >= Month::of(self.now().await?);
         let mut figures = read!(self.engine, |unit| count_month(unit, Place::Month(month)))?;
-        if row.moved_to.is_some() {
+        figures.is_away = self.file_of(row).is_some_and(|file| !file.exists());
+        if row.moved_to.is_some() && !figures.is_away {
             let moved =
                 self.read_moved(row, async |unit| count_month(unit, Place::Moved(month)).await).await?;
             figures.add(&moved);
@@ -45,10 +47,14 @@ impl SqlStore {
         Ok(Some(figures))
     }
 
+    /// The file that a closed month was moved to.
+    fn file_of(&self, row: &MonthRow) -> Option<PathBuf> {
+        Some(self.path.as_ref()?.with_file_name(row.moved_to.as_ref()?))
+    }
+
     /// About how much room a month takes; 0 where the database does not tell.
     async fn size_of_month(&self, row: &MonthRow) -> Result<i64> {
-        if let (Some(database), Some(name)) = (&self.path, &row.moved_to) {
-            let file = database.with_file_name(name);
+        if let Some(file) = self.file_of(row) {
             return Ok(
                 std::fs::metadata(file).map_or(0, |data| i64::try_from(data.len()).unwrap_or_default())
             );
@@ -68,6 +74,10 @@ impl SqlStore {
 
     pub(crate) async fn drop_month(&self, month: Month) -> Result<DropAnswer> {
         let Some(figures) = self.month_figures(month).await? else { return Ok(DropAnswer::NotFound) };
+        if figures.is_away {
+            let why = format!("the file of month {month} was moved away: put it back beside the database");
+            return Err(StoreError::Unavailable(why));
+        }
         let bound = || values![month, month];
         let live = read!(self.engine, |unit| unit.fetch(Sql::MonthIsLive, Place::Month(month), bound()))?;
         if figures.kept == MonthKept::Open || figures.live > 0 || !live.is_empty() {

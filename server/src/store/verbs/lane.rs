@@ -63,6 +63,17 @@ impl Lanes {
         }
     }
 
+    /// A transient run takes a lane; false when somebody holds it.
+    pub(super) fn take(&mut self, lane: RouteId, run: JobId) -> bool {
+        match self.held.get_mut(&lane) {
+            Some(holder) if holder.is == NOBODY => {
+                holder.is = run;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A job leaves its lane; whether it held it does not matter.
     pub(super) fn leave(&mut self, lane: RouteId, job: JobId) {
         if let Some(holder) = self.held.get_mut(&lane).filter(|holder| holder.is == job) {

@@ -13,6 +13,7 @@ mod ids;
 #[cfg(test)]
 mod interleavings;
 mod lane;
+mod lane_lease;
 mod lock;
 mod queue;
 mod read;

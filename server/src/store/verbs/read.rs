@@ -225,7 +225,8 @@ fn read_view(row: &mut Columns, month: Month) -> Try<View> {
         Phase::Ended(outcome) => outcome.error.clone(),
         _ => None,
     };
-    Ok(View { job, phase, turn, progress, status, cancel, cancel_deadline, last_error })
+    let progress_estimated = false;
+    Ok(View { job, phase, turn, progress, progress_estimated, status, cancel, cancel_deadline, last_error })
 }
 
 fn nowhere(job: JobId, run: Run) -> Fault {
