@@ -446,11 +446,15 @@ impl Core {
         let mut failed = false;
         for task in due {
             match self.tick(task, times).await {
-                Err(Error::Internal(error)) => {
-                    tracing::error!(%task, error, "a due time could not be decided about");
+                // The database is of no use for any other task either.
+                Err(error @ (Error::Unavailable | Error::DiskFull | Error::ShuttingDown)) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::error!(%task, %error, "a due time could not be decided about");
                     failed = true;
                 }
-                done => done?,
+                Ok(()) => {}
             }
         }
         // What failed stays due, and is looked at again when the next look comes by time.
@@ -488,6 +492,19 @@ impl Core {
 
     /// Stores a decision about due times, with the job that follows from it.
     async fn act(&self, task: Task, due: Due) -> Result<()> {
+        let change = self.change_of(task.clone(), due, None).await?;
+        match self.store_decision(change).await {
+            // An earlier run, or a job that its options name, has more who wait for it than are allowed.
+            Err(error @ Error::TooManyChildren(_)) => {
+                let change = self.change_of(task, due, Some(error.to_string())).await?;
+                self.store_decision(change).await
+            }
+            done => done,
+        }
+    }
+
+    /// The change of a task that a decision comes to. `refused` says why its run cannot be stored.
+    async fn change_of(&self, task: Task, due: Due, refused: Option<String>) -> Result<TaskChange> {
         let seen = task.standing.next_time;
         let mut change =
             TaskChange { task, due: seen, redefined: false, decisions: Vec::new(), jobs: Vec::new() };
@@ -496,21 +513,27 @@ impl Core {
             change.task.standing.note_skip(&skip, "it was missed while no server ran");
             change.decisions.push(Decision::Skipped(skip));
         }
-        if let Some(time) = due.run {
-            let verdict = self.overlap(&mut change.task).await?;
-            match self.tick_of(&change.task, time, verdict).await? {
-                Ok(job) => {
-                    let (id, ref_id) = (job.job.id, job.job.spec.ref_id.clone());
-                    change.task.standing.note_run(time, id, ref_id);
-                    change.decisions.push(Decision::Job(time, id));
-                    change.jobs.push(job);
-                }
-                Err(reason) => {
-                    change.task.standing.note_skip(&Skip::one(time), &reason);
-                    change.decisions.push(Decision::Skipped(Skip::one(time)));
-                }
+        let Some(time) = due.run else { return Ok(change) };
+        let verdict = match refused {
+            Some(reason) => Verdict::Skip(reason),
+            None => self.overlap(&mut change.task).await?,
+        };
+        match self.tick_of(&change.task, time, verdict).await? {
+            Ok(job) => {
+                let (id, ref_id) = (job.job.id, job.job.spec.ref_id.clone());
+                change.task.standing.note_run(time, id, ref_id);
+                change.decisions.push(Decision::Job(time, id));
+                change.jobs.push(job);
+            }
+            Err(reason) => {
+                change.task.standing.note_skip(&Skip::one(time), &reason);
+                change.decisions.push(Decision::Skipped(Skip::one(time)));
             }
         }
+        Ok(change)
+    }
+
+    async fn store_decision(&self, change: TaskChange) -> Result<()> {
         match self.store.change_task(&change).await {
             Ok(TaskChanged::Stored(wake)) => {
                 self.heed(wake);

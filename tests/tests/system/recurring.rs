@@ -21,6 +21,7 @@ on_both!(
     a_put_that_breaks_a_rule_names_the_field,
     due_times_become_jobs_one_each,
     a_run_is_what_its_task_says,
+    a_run_waits_for_the_parents_of_its_options_and_is_skipped_when_there_is_none,
     a_paused_task_is_not_due_and_a_resumed_one_goes_on_from_now,
     a_triggered_run_is_one_for_each_request_id,
     a_task_is_due_from_its_start_to_its_end,
@@ -409,6 +410,29 @@ async fn a_run_is_what_its_task_says(server: &Server) {
         ("nights", Some(20), "nightly")
     );
     assert_eq!(options.args["k"], "v");
+}
+
+async fn a_run_waits_for_the_parents_of_its_options_and_is_skipped_when_there_is_none(server: &Server) {
+    let depends_on = |ref_id: &str| {
+        let parent = Some(pb::dependency::Parent::RefId(ref_id.into()));
+        let condition = pb::DependencyCondition::Success.into();
+        JobOptions { depends_on: vec![pb::Dependency { parent, condition }], ..Default::default() }
+    };
+    let given = RecurringTask { options: Some(depends_on("import")), ..task("t", cron("* * * * * *")) };
+    let (made, _) = put(server, given.clone()).await;
+    assert_eq!(made.options.unwrap().depends_on, depends_on("import").depends_on);
+    let skipped = until_task(server, "t", |task| task.skip_count >= 1).await;
+    assert!(
+        skipped.last_skip_reason.contains("\"import\" is the ref id of no job"),
+        "{}",
+        skipped.last_skip_reason
+    );
+    let import = JobOptions { ref_id: "import".into(), ..Default::default() };
+    let import =
+        pb::EnqueueCommandRequest { command: "import".into(), options: Some(import), ..Default::default() };
+    server.enqueue(import).await;
+    let runs = until_runs(server, "t", 1).await;
+    assert_eq!(runs[0].state(), JobState::Blocked);
 }
 
 async fn a_paused_task_is_not_due_and_a_resumed_one_goes_on_from_now(server: &Server) {
