@@ -7,6 +7,7 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::job_service_client::JobServiceClient;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -18,6 +19,7 @@ use crate::command::{Command, command_name};
 use crate::connect::{Connector, DEFAULT_ADDRESS, MESSAGE_BYTES_MAX, TlsSettings, Transport};
 use crate::enqueue::{Batch, Enqueue, EnqueueApi, Run};
 use crate::errors::{Error, Result};
+use crate::handle::{result_of, settled};
 use crate::keeper::{Keeper, Keeping};
 use crate::options::Heritage;
 use crate::pages::Pages;
@@ -191,6 +193,16 @@ impl Client {
     /// Follows one job until its outcome is settled.
     pub fn watch(&self, job: impl Into<JobKey>) -> Watch {
         Watch::new(self.clone(), job.into())
+    }
+
+    /// Waits until the outcome of a job is settled, well or not, and gives back its full record.
+    pub async fn settled(&self, job: impl Into<JobKey>) -> Result<pb::JobResult> {
+        settled(self.watch(job).without_logs()).await
+    }
+
+    /// Waits until a job has ended and reads its result. [`Error::JobFailed`] and [`Error::JobCancelled`] say that there is none.
+    pub async fn result<T: DeserializeOwned>(&self, job: impl Into<JobKey>) -> Result<T> {
+        result_of(self.settled(job).await?)?.read()
     }
 
     /// Follows the jobs that match a filter; never ends by itself.

@@ -224,6 +224,8 @@ pub struct JobFailed {
     pub code: String,
     /// What the handler said.
     pub message: String,
+    /// The stack or the chain of causes that the handler gave; may be empty.
+    pub stack: String,
     /// How many attempts there were.
     pub attempts: u32,
     /// Which rule made it fail.

@@ -126,7 +126,7 @@ pub fn is_settled(state: pb::JobState) -> bool {
     )
 }
 
-async fn settled(mut events: Watch) -> Result<pb::JobResult> {
+pub(crate) async fn settled(mut events: Watch) -> Result<pb::JobResult> {
     let mut last = None;
     while let Some(event) = events.try_next().await? {
         if let JobEvent::Snapshot(job) = event.event {
@@ -159,8 +159,8 @@ pub fn result_of(job: pb::JobResult) -> Result<Payload> {
 pub(crate) fn failure(job: &str, attempts: u32, error: Option<pb::JobError>) -> Error {
     let error = error.unwrap_or_default();
     let reason = error.reason();
-    let pb::JobError { code, message, .. } = error;
-    Error::JobFailed(Box::new(JobFailed { job: job.to_owned(), code, message, attempts, reason }))
+    let pb::JobError { code, message, stack, .. } = error;
+    Error::JobFailed(Box::new(JobFailed { job: job.to_owned(), code, message, stack, attempts, reason }))
 }
 
 pub(crate) fn cancellation(job: &str, reason: pb::CancelReason, message: &str) -> Error {
@@ -187,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_job_gives_code_message_attempts_and_reason() {
+    fn a_failed_job_gives_code_message_stack_attempts_and_reason() {
         let error = pb::JobError {
             code: "MailError".into(),
             message: "no route".into(),
+            stack: "caused by: refused".into(),
             reason: pb::FailureReason::Abandoned.into(),
-            ..Default::default()
         };
         let failed = pb::FailedJob { error: Some(error), ..Default::default() };
         let error = result_of(ended(Record::Failed(failed))).unwrap_err();
@@ -201,7 +201,10 @@ mod tests {
             (failed.code.as_str(), failed.message.as_str(), failed.attempts),
             ("MailError", "no route", 3)
         );
-        assert_eq!(failed.reason, pb::FailureReason::Abandoned);
+        assert_eq!(
+            (failed.reason, failed.stack.as_str()),
+            (pb::FailureReason::Abandoned, "caused by: refused")
+        );
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Job {
         self.0.lease.attempt
     }
 
+    /// How often in this run its worker process went away while it ran.
+    pub fn crashes(&self) -> i32 {
+        self.0.lease.crashes
+    }
+
     /// Larger than that of every earlier attempt of the job: hand it to your own stores, and have them refuse smaller ones than
     /// the largest they have seen. Below 2^53.
     pub fn fencing_token(&self) -> i64 {

@@ -45,7 +45,10 @@ impl Payload {
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
         let read = match self.kind() {
             None => serde_json::from_str("null"),
-            Some(Kind::Json(text)) => serde_json::from_str(text),
+            Some(Kind::Json(text)) => {
+                return serde_json::from_str(text)
+                    .map_err(|error| undecodable::<T>(&located::<T>(text, error)));
+            }
             Some(Kind::Data(_)) => {
                 return Err(undecodable::<T>("it holds raw bytes, not JSON; read them with as_bytes"));
             }
@@ -87,6 +90,15 @@ impl Payload {
     }
 }
 
+/// What is wrong with JSON text, with the path of the field, which serde_json does not tell: a second look, since it costs.
+fn located<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> String {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(found) if found.path().iter().next().is_some() => found.to_string(),
+        _ => error.to_string(),
+    }
+}
+
 fn undecodable<T>(why: &str) -> Error {
     Error::Decode { what: "a payload", expected: std::any::type_name::<T>(), why: why.to_owned() }
 }
@@ -121,6 +133,25 @@ mod tests {
         assert_eq!(payload.as_json(), Some("18446744073709551615"));
         assert_eq!(payload.read::<u64>().unwrap(), u64::MAX);
         assert_eq!(Payload::json_text("{ \"a\" : 1.0 }").as_json(), Some("{ \"a\" : 1.0 }"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_path() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Order {
+            #[expect(dead_code, reason = "only read")]
+            lines: Vec<Line>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Line {
+            #[expect(dead_code, reason = "only read")]
+            count: i64,
+        }
+        let said = |text: &str| Payload::json_text(text).read::<Order>().unwrap_err().to_string();
+        let wrong = said(r#"{"lines": [{"count": 1}, {"count": "many"}]}"#);
+        assert!(wrong.contains("lines[1].count: invalid type: string \"many\", expected i64"), "{wrong}");
+        assert!(said("[").contains("EOF while parsing"), "{}", said("["));
+        assert!(said("{\"lines\": []} x").contains("trailing characters"));
     }
 
     #[test]

@@ -134,13 +134,14 @@ enum SessionEnd {
     Drained,
 }
 
-/// Runs the engine until it has drained, or cannot run.
+/// Runs the engine until it has drained, or cannot run. `registered` is told of the first session.
 pub(crate) async fn run(
     settings: Settings,
     handlers: HashMap<String, Handler>,
     user: Handle,
     client: Client,
     orders: Orders,
+    registered: CancellationToken,
 ) -> Result<()> {
     let transport = Mutex::new(client.connector().lazy());
     let engine = Arc::new(Engine {
@@ -164,6 +165,7 @@ pub(crate) async fn run(
             _ = engine.orders.ordered() => return Ok(()),
         };
         is_first = false;
+        registered.cancel();
         match session.serve().await? {
             SessionEnd::Drained => return Ok(()),
             SessionEnd::Lost => tracing::warn!("the session was lost: registering anew"),

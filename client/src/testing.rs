@@ -85,6 +85,13 @@ impl FakeJob {
         self
     }
 
+    /// How often the worker process went away.
+    #[must_use]
+    pub fn crashes(mut self, crashes: i32) -> Self {
+        self.lease.crashes = crashes;
+        self
+    }
+
     /// User on whose behalf it runs, with claims.
     #[must_use]
     pub fn user(mut self, user_id: impl Into<String>, claims: HashMap<String, String>) -> Self {
@@ -198,8 +205,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_runs_without_a_server_and_shows_what_it_reported() {
-        let fake = FakeJob::new().arg("mode", "fast").last_checkpoint(&7).unwrap();
+        let fake = FakeJob::new().crashes(1).arg("mode", "fast").last_checkpoint(&7).unwrap();
         let handler = |job: Job, count: u32| async move {
+            assert_eq!(job.crashes(), 1);
             let done = job.last_checkpoint::<u32>()?.unwrap_or_default();
             job.status(format!("{} from {done}", job.arg("mode").unwrap_or_default()));
             job.checkpoint(&count).await?;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use uuid::Uuid;
 
@@ -57,6 +58,7 @@ pub struct Worker {
     settings: Settings,
     handlers: HashMap<String, Handler>,
     periodic: PeriodicWorkers,
+    registered: CancellationToken,
     /// What was first said that cannot be.
     refused: Option<Error>,
     recurring: Vec<RecurringTask>,
@@ -119,8 +121,15 @@ impl Worker {
             drain_time: DRAIN_TIME,
         };
         let periodic = PeriodicWorkers::off(client.clone());
-        let recurring = Vec::new();
-        Self { client, settings, handlers: HashMap::new(), periodic, recurring, refused: None }
+        Self {
+            client,
+            settings,
+            handlers: HashMap::new(),
+            periodic,
+            registered: CancellationToken::new(),
+            refused: None,
+            recurring: Vec::new(),
+        }
     }
 
     /// Serves a command by its type. The handler gives back the output, or any error: see [`HandlerError`].
@@ -262,6 +271,24 @@ impl Worker {
         self
     }
 
+    /// Resolves when the worker process is first registered, so that its jobs find it; ask before [`Self::run`]. Never, when it
+    /// runs no jobs or cannot register.
+    ///
+    /// ```no_run
+    /// # fn is_ready() {}
+    /// # async fn example(worker: haulier::Worker) -> haulier::Result<()> {
+    /// let registered = worker.registered();
+    /// tokio::spawn(async move {
+    ///     registered.await;
+    ///     is_ready(); // a readiness probe, or the line that a parent process waits for
+    /// });
+    /// worker.run().await
+    /// # }
+    /// ```
+    pub fn registered(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.registered.clone().cancelled_owned()
+    }
+
     /// Runs until SIGTERM or SIGINT, then drains. A second signal ends it at once, with [`Error::Aborted`].
     ///
     /// With `HAULIER_WORKER_ENABLED=false` it runs no jobs, with `HAULIER_PERIODIC_ENABLED=false` no periodic and background
@@ -374,9 +401,9 @@ impl Worker {
         let user = Handle::current();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_engine)?;
-        let Self { client, settings, handlers, .. } = self;
+        let Self { client, settings, handlers, registered, .. } = self;
         let engine = move || {
-            let result = runtime.block_on(session::run(settings, handlers, user, client, orders));
+            let result = runtime.block_on(session::run(settings, handlers, user, client, orders, registered));
             // Nobody listens when the future of `run` was dropped.
             let _ = tell.send(result);
         };

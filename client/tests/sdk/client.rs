@@ -106,6 +106,18 @@ async fn a_result_is_waited_for_and_read() {
 }
 
 #[tokio::test]
+async fn a_job_of_elsewhere_is_waited_for_by_its_id() {
+    let fake = Fake::start();
+    let client = fake.client().await;
+    let settle =
+        || fake.with(|state| state.faults.watches = [vec![queued("a")], vec![completed("b", 42)]].into());
+    settle();
+    assert_eq!(client.result::<i32>(1).await.unwrap(), 42);
+    settle();
+    assert!(matches!(client.settled("mine").await.unwrap().record, Some(Record::Completed(_))));
+}
+
+#[tokio::test]
 async fn a_failed_job_says_why() {
     let fake = Fake::start();
     let error = pb::JobError {

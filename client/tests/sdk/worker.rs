@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::fake::{Cut, Fake};
+use futures::FutureExt as _;
 use haulier::proto as pb;
 use haulier::{Cancelled, Client, HandlerError, Job, StopReason, Worker};
 use pb::outcome_report::Outcome;
@@ -142,6 +143,18 @@ fn failure(outcome: Outcome) -> pb::FailOutcome {
         Outcome::Fail(fail) => fail,
         other => panic!("{other:?} in place of a failure"),
     }
+}
+
+#[tokio::test]
+async fn it_says_when_it_is_registered_and_not_before() {
+    let fake = Fake::start();
+    let worker = worker(&fake).await.named("echo", echo);
+    let registered = worker.registered();
+    assert!(worker.registered().now_or_never().is_none());
+    let running = Running::start(worker);
+    tokio::time::timeout(Duration::from_secs(10), registered).await.expect("it registers");
+    fake.with(|state| assert_eq!(state.sessions.len(), 1));
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]
