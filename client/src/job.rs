@@ -183,6 +183,14 @@ impl Job {
         }
     }
 
+    /// As [`Self::progress`], with a status line, as in [`Self::status`]: who watches sees both at once.
+    pub fn progress_with(&self, fraction: f64, status: impl Into<String>) {
+        let fraction = Some(fraction).filter(|fraction| !fraction.is_nan());
+        let status = cut(status.into(), STATUS_BYTES_MAX);
+        let done = fraction.map(|fraction| fraction.clamp(0.0, 1.0));
+        self.0.hub.tell(|state| state.progress(self.0.key, done, Some(status)));
+    }
+
     /// Reports a status line; at most 4 KiB, what is longer is cut and says so. Sent at most twice a second, the latest wins.
     pub fn status(&self, status: impl Into<String>) {
         let status = cut(status.into(), STATUS_BYTES_MAX);

@@ -209,12 +209,12 @@ mod tests {
         let handler = |job: Job, count: u32| async move {
             assert_eq!(job.crashes(), 1);
             let done = job.last_checkpoint::<u32>()?.unwrap_or_default();
-            job.status(format!("{} from {done}", job.arg("mode").unwrap_or_default()));
+            job.progress_with(1.5, format!("{} from {done}", job.arg("mode").unwrap_or_default()));
             job.checkpoint(&count).await?;
             Ok(count + done)
         };
         assert_eq!(fake.run(handler, 3).await.unwrap(), 10);
-        assert_eq!(fake.status().as_deref(), Some("fast from 7"));
+        assert_eq!((fake.progress(), fake.status().as_deref()), (Some(1.0), Some("fast from 7")));
         assert_eq!(fake.checkpoint::<u32>().unwrap(), Some(3));
     }
 

@@ -12,14 +12,12 @@ use tokio::time::sleep;
 use crate::stage::{Result, bail, ensure, expect, present, worker, working};
 
 async fn report(job: Job, (): ()) -> Result<Value, HandlerError> {
-    job.progress(0.25);
-    job.status("a quarter");
+    job.progress_with(0.25, "a quarter");
     job.log_with(LogLevel::Info, "line 1", HashMap::from([("n".into(), "1".into())])).await;
     job.warn("line 2").await;
     job.error("line 3").await;
     sleep(Duration::from_secs(1)).await;
-    job.progress(0.75);
-    job.status("three quarters");
+    job.progress_with(0.75, "three quarters");
     sleep(Duration::from_secs(1)).await;
     Ok(json!({ "lines": 3 }))
 }
