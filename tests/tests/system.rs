@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted fails it, at its line")]
 
+#[path = "system/admin.rs"]
+mod admin;
 #[path = "system/api.rs"]
 mod api;
 #[path = "system/bad_input.rs"]

@@ -4,6 +4,7 @@
 //! 3 the job was cancelled, 4 the server is away, 5 a lock is held by another or was lost.
 
 mod demo;
+mod figures;
 mod filter;
 mod follow;
 mod history;
@@ -76,8 +77,16 @@ pub enum Command {
     History(History),
     /// Run a command on a worker process now, without storing anything
     Run(Run),
-    /// Look at queues, pause and resume them
+    /// Look at queues, pause, resume and limit them
     Queue(Queue),
+    /// Show how everything fares: counts, waits, commands, worker processes
+    Overview(figures::Overview),
+    /// List commands: who serves them, what waits, runs and ran
+    Commands(figures::Commands),
+    /// List worker processes
+    Workers(figures::Workers),
+    /// List the servers on the database
+    Servers(figures::Servers),
     /// Tasks that recur on cron or an interval
     #[command(subcommand)]
     Recurring(recurring::Recurring),
@@ -303,6 +312,10 @@ pub async fn run(command: Command) -> u8 {
         Command::History(arguments) => history::history(arguments).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
+        Command::Overview(arguments) => figures::overview(arguments).await,
+        Command::Commands(arguments) => figures::commands(arguments).await,
+        Command::Workers(arguments) => figures::workers(arguments).await,
+        Command::Servers(arguments) => figures::servers(arguments).await,
         Command::Recurring(command) => recurring::run(command).await,
         Command::EnqueueApi(arguments) => outgoing::enqueue_api(arguments).await,
         Command::Deliveries(command) => outgoing::deliveries(command).await,
