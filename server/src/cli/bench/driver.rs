@@ -158,7 +158,12 @@ impl Bare {
                 ("journal_mode".to_owned(), "wal".to_owned()),
                 ("synchronous".to_owned(), "full".to_owned()),
             ];
-            return Ok(DatabaseFacts { version: format!("SQLite {version}"), settings, unsafe_because: vec![], folder: None });
+            return Ok(DatabaseFacts {
+                version: format!("SQLite {version}"),
+                settings,
+                unsafe_because: vec![],
+                folder: None,
+            });
         };
         let names = [
             "version",
@@ -176,11 +181,16 @@ impl Bare {
             settings.push((name.to_owned(), row.try_get::<Option<String>, _>(0)?.unwrap_or_default()));
         }
         let value = |name: &str| {
-            settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default()
+            settings
+                .iter()
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
         };
         let mut unsafe_because = Vec::new();
         if value("innodb_flush_log_at_trx_commit") != "1" {
-            unsafe_because.push("innodb_flush_log_at_trx_commit is not 1: commits are not flushed".to_owned());
+            unsafe_because
+                .push("innodb_flush_log_at_trx_commit is not 1: commits are not flushed".to_owned());
         }
         if value("log_bin") != "0" && value("sync_binlog") != "1" {
             unsafe_because.push("the binlog is on and sync_binlog is not 1".to_owned());

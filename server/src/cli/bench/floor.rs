@@ -51,7 +51,8 @@ pub(super) async fn serve(role: FloorRole) -> Result<()> {
             jobs: Batches::new(move |batch: Vec<NewJobs>| {
                 let (bare, floor) = (Arc::clone(&for_jobs), stored.clone());
                 Box::pin(async move {
-                    let rows: Vec<JobRow> = batch.iter().flat_map(|jobs| jobs.iter().map(NewJob::row)).collect();
+                    let rows: Vec<JobRow> =
+                        batch.iter().flat_map(|jobs| jobs.iter().map(NewJob::row)).collect();
                     bare.lock().await.insert_jobs(&rows).await?;
                     if let Some(floor) = floor.upgrade() {
                         batch.into_iter().flatten().for_each(|job| floor.hand_out(job));
@@ -353,7 +354,10 @@ impl WorkerService for Floor {
         Ok(Response::new(ClaimJobResponse { jobs, sequence: call.sequence }))
     }
 
-    async fn report_jobs(&self, call: Request<Streaming<ReportJobsRequest>>) -> Answer<Self::ReportJobsStream> {
+    async fn report_jobs(
+        &self,
+        call: Request<Streaming<ReportJobsRequest>>,
+    ) -> Answer<Self::ReportJobsStream> {
         let mut up = call.into_inner();
         let (down, answers) = mpsc::channel(64);
         let first = up.next().await.transpose()?.unwrap_or_default();
@@ -365,7 +369,9 @@ impl WorkerService for Floor {
             while let Some(report) = message {
                 if let Some(heartbeat) = report.heartbeat {
                     let ack = HeartbeatAck { beat: heartbeat.beat, lease_time: Some(LEASE_TIME) };
-                    let _ = beats.send(Ok(ReportJobsResponse { heartbeat: Some(ack), ..Default::default() })).await;
+                    let _ = beats
+                        .send(Ok(ReportJobsResponse { heartbeat: Some(ack), ..Default::default() }))
+                        .await;
                 }
                 for outcome in report.outcomes {
                     let Some(Outcome::Complete(complete)) = outcome.outcome else { continue };
@@ -401,7 +407,10 @@ impl WorkerService for Floor {
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
-    async fn unregister_worker(&self, _: Request<UnregisterWorkerRequest>) -> Answer<UnregisterWorkerResponse> {
+    async fn unregister_worker(
+        &self,
+        _: Request<UnregisterWorkerRequest>,
+    ) -> Answer<UnregisterWorkerResponse> {
         Ok(Response::new(UnregisterWorkerResponse::default()))
     }
 

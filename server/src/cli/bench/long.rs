@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
+use super::Settings;
 use super::driver::{Bare, micros};
 use super::error::{Error, Result};
 use super::figures::{Spread, median};
@@ -30,10 +31,11 @@ use super::process::progress;
 use super::report::{Report, time};
 use super::system::{Flow, System};
 use super::worker::WorkerProcess;
-use super::Settings;
 
 /// Points of the plot, roughly.
 const SAMPLES: u32 = 240;
+/// Shortest time of one.
+const SAMPLE_TIME_MIN: Duration = Duration::from_millis(250);
 /// Jobs that may wait before producers pause.
 const BACKLOG_MAX: u64 = 20_000;
 /// Between two claims that are measured.
@@ -50,19 +52,19 @@ const RECOVERY_MAX: f64 = 2.0;
 /// How long it runs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Plan {
-    pub(super) minutes: u64,
-    pub(super) snapshot_minutes: u64,
+    pub(super) minutes: f64,
+    pub(super) snapshot_minutes: f64,
 }
 
 impl Plan {
     fn length(self) -> Duration {
-        Duration::from_secs(self.minutes * 60)
+        Duration::from_secs_f64(self.minutes * 60.0)
     }
 
     /// When the snapshot is opened, and when it is let go.
     fn held(self) -> (Duration, Duration) {
-        let held = Duration::from_secs(self.snapshot_minutes * 60);
-        let from = (self.length() - held) / 2;
+        let held = Duration::from_secs_f64(self.snapshot_minutes * 60.0);
+        let from = self.length().saturating_sub(held) / 2;
         (from, from + held)
     }
 }
@@ -174,7 +176,7 @@ async fn sample(
     url: &str,
     plan: Plan,
 ) -> Result<Vec<Sample>> {
-    let interval = (plan.length() / SAMPLES).max(Duration::from_secs(1));
+    let interval = (plan.length() / SAMPLES).max(SAMPLE_TIME_MIN);
     let (from, to) = plan.held();
     let begin = Instant::now();
     let (mut samples, mut snapshot) = (Vec::new(), None);
@@ -292,7 +294,8 @@ impl Claimer {
             };
             up.send(report).await.map_err(gone)?;
             loop {
-                let answer = down.message().await?.ok_or_else(|| Error::new("the report stream has ended"))?;
+                let answer =
+                    down.message().await?.ok_or_else(|| Error::new("the report stream has ended"))?;
                 if let Some(ack) = answer.acks.iter().find(|ack| ack.lease == job.lease) {
                     if !ack.outcome_stored {
                         return Err(Error::new(format!("an outcome was not stored: {:?}", ack.error)));
@@ -347,14 +350,11 @@ fn plot(story: &Story) -> String {
         line("enqueue to start, p99, ms", |sample| sample.start_p99_us.map(|us| us / 1e3)),
     ];
     let (from, to) = story.plan.held();
-    let shade = Shade {
-        from: from.as_secs_f64(),
-        to: to.as_secs_f64(),
-        title: "a snapshot is held open".into(),
-    };
+    let shade =
+        Shade { from: from.as_secs_f64(), to: to.as_secs_f64(), title: "a snapshot is held open".into() };
     let database = story.conditions.database.as_ref().map_or("", |database| database.version.as_str());
     let title = format!("Haulier {} on {database}: producers and a worker", story.conditions.haulier_version);
-    let shade = (story.plan.snapshot_minutes > 0).then_some(&shade);
+    let shade = (story.plan.snapshot_minutes > 0.0).then_some(&shade);
     svg(&title, story.plan.length().as_secs_f64(), &series, shade)
 }
 
@@ -408,13 +408,13 @@ mod tests {
 
     #[test]
     fn the_snapshot_is_held_in_the_middle() {
-        let plan = Plan { minutes: 30, snapshot_minutes: 10 };
+        let plan = Plan { minutes: 30.0, snapshot_minutes: 10.0 };
         assert_eq!(plan.held(), (Duration::from_secs(600), Duration::from_secs(1_200)));
     }
 
     #[test]
     fn a_run_is_judged_by_the_worst_of_the_held_time_and_by_its_end() {
-        let plan = Plan { minutes: 3, snapshot_minutes: 1 };
+        let plan = Plan { minutes: 3.0, snapshot_minutes: 1.0 };
         let steady = judge(&samples(|_| 100.0), plan).unwrap();
         assert_eq!((steady.degradation, steady.is_bounded, steady.has_recovered), (1.0, true, true));
         // It grows while the snapshot is held and stays up.
@@ -423,6 +423,6 @@ mod tests {
         // A single spike is no degradation.
         let spike = judge(&samples(|at| if at == 90.0 { 9_000.0 } else { 100.0 }), plan).unwrap();
         assert!(spike.is_bounded);
-        assert_eq!(judge(&samples(|_| 1.0), Plan { minutes: 3, snapshot_minutes: 0 }), None);
+        assert_eq!(judge(&samples(|_| 1.0), Plan { minutes: 3.0, snapshot_minutes: 0.0 }), None);
     }
 }

@@ -45,8 +45,9 @@ pub(super) fn volatile(folder: &Path) -> Option<String> {
     let folder = std::fs::canonicalize(folder).ok()?;
     let mounts = read("/proc/mounts");
     let kind = kind_of(&folder, &mounts)?;
-    matches!(kind, "tmpfs" | "ramfs")
-        .then(|| format!("{} is a {kind}: it lies in memory, and a commit costs nothing there", folder.display()))
+    matches!(kind, "tmpfs" | "ramfs").then(|| {
+        format!("{} is a {kind}: it lies in memory, and a commit costs nothing there", folder.display())
+    })
 }
 
 /// The kind of file system that a folder lies on: that of the longest mount point above it.

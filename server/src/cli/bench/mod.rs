@@ -75,12 +75,12 @@ pub struct Bench {
     /// Instead of the scenarios: S5 for a long time, for a part of it beside a snapshot that another connection holds open
     #[arg(long, conflicts_with_all = ["url", "scenario", "rounds", "seconds", "jobs"], requires = "out")]
     long: bool,
-    /// Length of the long run, minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 30, requires = "long", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    minutes: u64,
-    /// How long the snapshot is held in the middle of the long run, minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 10, requires = "long", value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    snapshot_minutes: u64,
+    /// Length of the long run, minutes, 0.1 to 10000
+    #[arg(long, value_name = "MINUTES", default_value_t = 30.0, requires = "long", value_parser = minutes)]
+    minutes: f64,
+    /// How long the snapshot is held in the middle of the long run, minutes; 0: not at all
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, requires = "long", value_parser = minutes)]
+    snapshot_minutes: f64,
     /// Folder for long.svg and long.json of the long run; made if it is missing
     #[arg(long, value_name = "DIR", requires = "long")]
     out: Option<PathBuf>,
@@ -137,13 +137,21 @@ impl Settings {
     }
 }
 
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    let minutes = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let fits = minutes == 0.0 || (0.01..=10_000.0).contains(&minutes);
+    fits.then_some(minutes).ok_or_else(|| "is 0, or from 0.01 to 10000".into())
+}
+
 /// Runs the benchmark; answers the exit code.
 pub(super) async fn bench(arguments: Bench) -> u8 {
     let done = match arguments.role {
         Some(Role::Worker(role)) => worker::work(role).await,
         Some(Role::Floor(role)) => floor::serve(role).await,
         None if arguments.long && arguments.snapshot_minutes >= arguments.minutes => {
-            super::warn("--snapshot-minutes must be less than --minutes: there is a time before and after it");
+            super::warn(
+                "--snapshot-minutes must be less than --minutes: there is a time before and after it",
+            );
             return USAGE;
         }
         None => measure(arguments).await,
@@ -175,11 +183,8 @@ async fn measure(arguments: Bench) -> Result<()> {
         Some(url) => place::Place::Server(url.clone()),
         None => place::Place::open(arguments.database_url.as_deref()).await?,
     };
-    let scenarios = if arguments.scenario.is_empty() {
-        Scenario::value_variants().to_vec()
-    } else {
-        arguments.scenario
-    };
+    let scenarios =
+        if arguments.scenario.is_empty() { Scenario::value_variants().to_vec() } else { arguments.scenario };
     let measured = tokio::select! {
         done = async {
             match &arguments.out {

@@ -121,7 +121,10 @@ fn sqlite_folder(url: &str) -> Result<PathBuf> {
     if path.is_dir() {
         return Ok(path.to_owned());
     }
-    Err(Error::new(format!("--database-url {url}: {} is no folder; databases are made in it", path.display())))
+    Err(Error::new(format!(
+        "--database-url {url}: {} is no folder; databases are made in it",
+        path.display()
+    )))
 }
 
 fn remove_files(folder: &Path, url: &str) -> Result<()> {
@@ -156,10 +159,16 @@ mod tests {
 
     #[test]
     fn a_url_is_pointed_at_another_database() {
-        assert_eq!(with_database("mysql://u:p@h:3306/shop?ssl-mode=REQUIRED", "b"), "mysql://u:p@h:3306/b?ssl-mode=REQUIRED");
+        assert_eq!(
+            with_database("mysql://u:p@h:3306/shop?ssl-mode=REQUIRED", "b"),
+            "mysql://u:p@h:3306/b?ssl-mode=REQUIRED"
+        );
         assert_eq!(with_database("mysql://u@h", "b"), "mysql://u@h/b");
         assert_eq!(with_database("mysql://u@h/", "b"), "mysql://u@h/b");
-        assert_eq!(with_database("mysql://u@h/?socket=/run/my.sock", "b"), "mysql://u@h/b?socket=/run/my.sock");
+        assert_eq!(
+            with_database("mysql://u@h/?socket=/run/my.sock", "b"),
+            "mysql://u@h/b?socket=/run/my.sock"
+        );
         assert_eq!(database_of("mysql://u@h/b?socket=/run/my.sock"), "b");
     }
 

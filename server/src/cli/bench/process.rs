@@ -49,9 +49,8 @@ impl Meter {
 impl Cpu {
     /// From one reading to this one, per 1,000 jobs.
     pub(super) fn since(self, before: Cpu, jobs: u64) -> Cpu {
-        let per_1000 = |after: Option<f64>, before: Option<f64>| {
-            Some((after? - before?) * 1_000.0 / jobs.max(1) as f64)
-        };
+        let per_1000 =
+            |after: Option<f64>, before: Option<f64>| Some((after? - before?) * 1_000.0 / jobs.max(1) as f64);
         Cpu {
             server: per_1000(self.server, before.server),
             database: per_1000(self.database, before.database),
@@ -198,9 +197,11 @@ pub(super) fn listener(port: u16, programs: &[&str]) -> Option<u32> {
         let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
         let (_, local_port) = local.rsplit_once(':')?;
         // 0A: LISTEN.
-        (*state == "0A" && u16::from_str_radix(local_port, 16) == Ok(port)).then(|| format!("socket:[{inode}]"))
+        (*state == "0A" && u16::from_str_radix(local_port, 16) == Ok(port))
+            .then(|| format!("socket:[{inode}]"))
     };
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let sockets: Vec<String> =
         tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(is_listening).collect();
     let processes = std::fs::read_dir("/proc").ok()?.flatten();

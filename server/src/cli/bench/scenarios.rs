@@ -235,9 +235,7 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
                     settings.jobs
                 }
                 Load::Idle => system.enqueue_paused(&command, PAUSE, settings.short()).await?,
-                _ => {
-                    system.enqueue_for(&command, settings.callers as usize, settings.long()).await?.jobs
-                }
+                _ => system.enqueue_for(&command, settings.callers as usize, settings.long()).await?.jobs,
             };
             let completed = system.wait_for_end(&mut worker, &command, jobs).await?;
             let seconds = begin.elapsed().as_secs_f64();
@@ -279,7 +277,8 @@ fn judge(
 ) -> Measured {
     let ratio = floor.as_ref().map(|floor| haulier.jobs_per_second / floor.jobs_per_second);
     let commit = driver.as_ref().map(|driver| driver.p50_us);
-    let at_most = |bound, figure: f64, limit: f64| Reach { bound, figure, limit, unit: "us", is_met: figure <= limit };
+    let at_most =
+        |bound, figure: f64, limit: f64| Reach { bound, figure, limit, unit: "us", is_met: figure <= limit };
     let at_least = |bound, limit: f64| {
         ratio.map(|figure| Reach { bound, figure, limit, unit: "of the floor", is_met: figure >= limit })
     };
@@ -292,7 +291,9 @@ fn judge(
             at_most("p99 within 5 commits", haulier.p99_us, 5.0 * commit),
         ],
         (Load::Batches, _) => at_least("at least 0.6 of the floor", 0.6).into_iter().collect(),
-        (Load::Drain | Load::Together, _) => at_least("at least half of the floor", 0.5).into_iter().collect(),
+        (Load::Drain | Load::Together, _) => {
+            at_least("at least half of the floor", 0.5).into_iter().collect()
+        }
         (Load::One | Load::Idle | Load::Callers, _) => Vec::new(),
     };
     let (scenario, time_of) = match load {

@@ -67,7 +67,12 @@ pub(super) struct Enqueued {
 
 impl System {
     /// A Haulier server on a database, in a process of its own.
-    pub(super) async fn start_haulier(own: &Own, url: &str, settings: &Settings, database: Option<u32>) -> Result<Self> {
+    pub(super) async fn start_haulier(
+        own: &Own,
+        url: &str,
+        settings: &Settings,
+        database: Option<u32>,
+    ) -> Result<Self> {
         let listen = format!("127.0.0.1:{}", free_port()?);
         let mut program = this_program()?;
         program.args(["serve", "--listen", &listen]).env("HAULIER_DATABASE_URL", url);
@@ -76,7 +81,12 @@ impl System {
     }
 
     /// The floor on a database, in a process of its own.
-    pub(super) async fn start_floor(own: &Own, url: &str, settings: &Settings, database: Option<u32>) -> Result<Self> {
+    pub(super) async fn start_floor(
+        own: &Own,
+        url: &str,
+        settings: &Settings,
+        database: Option<u32>,
+    ) -> Result<Self> {
         let listen = format!("127.0.0.1:{}", free_port()?);
         let mut program = this_program()?;
         program.args(["bench", "floor", "--listen", &listen]).env(floor::DATABASE_URL, url);
@@ -88,7 +98,8 @@ impl System {
     pub(super) async fn elsewhere(address: &str, settings: &Settings) -> Result<Self> {
         let clients = connect(address, settings).await?;
         let host = address.split_once("://").map_or(address, |(_, host)| host).trim_end_matches('/');
-        let here = host.rsplit_once(':').filter(|(host, _)| matches!(*host, "localhost" | "127.0.0.1" | "[::1]"));
+        let here =
+            host.rsplit_once(':').filter(|(host, _)| matches!(*host, "localhost" | "127.0.0.1" | "[::1]"));
         let port = here.and_then(|(_, port)| port.parse().ok());
         let server = port.and_then(|port| listener(port, &["haulier"]));
         let system = Self {
@@ -185,7 +196,12 @@ impl System {
     }
 
     /// Callers enqueue for a time, each again as soon as it is answered.
-    pub(super) async fn enqueue_for(&self, command: &str, callers: usize, time: Duration) -> Result<Enqueued> {
+    pub(super) async fn enqueue_for(
+        &self,
+        command: &str,
+        callers: usize,
+        time: Duration,
+    ) -> Result<Enqueued> {
         let begin = Instant::now();
         let mut tasks = JoinSet::new();
         for caller in 0..callers {
@@ -284,7 +300,12 @@ impl System {
     }
 
     /// Waits until a worker process has started so many jobs and none of the command is left; answers how many completed.
-    pub(super) async fn wait_for_end(&self, worker: &mut WorkerProcess, command: &str, jobs: u64) -> Result<u64> {
+    pub(super) async fn wait_for_end(
+        &self,
+        worker: &mut WorkerProcess,
+        command: &str,
+        jobs: u64,
+    ) -> Result<u64> {
         let (mut last, mut moved) = (0, Instant::now());
         loop {
             let count = worker.count().await?;
@@ -304,7 +325,10 @@ impl System {
         if self.looks_up {
             for state in [JobState::Failed, JobState::Cancelled] {
                 if let Some(job) = self.any(command, &[state]).await? {
-                    return Err(Error::new(format!("job {job} of {command} ended as {}", state.as_str_name())));
+                    return Err(Error::new(format!(
+                        "job {job} of {command} ended as {}",
+                        state.as_str_name()
+                    )));
                 }
             }
         }
