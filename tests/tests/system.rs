@@ -12,6 +12,8 @@ mod api;
 mod bad_input;
 #[path = "system/batch.rs"]
 mod batch;
+#[path = "system/bench.rs"]
+mod bench;
 #[path = "system/bulk.rs"]
 mod bulk;
 #[path = "system/callback.rs"]
@@ -28,6 +30,8 @@ mod enqueue;
 mod estimate;
 #[path = "system/explain.rs"]
 mod explain;
+#[path = "system/fairness.rs"]
+mod fairness;
 #[path = "system/fuzz.rs"]
 mod fuzz;
 #[path = "system/history.rs"]

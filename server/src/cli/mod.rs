@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the job failed or something went wrong, 2 usage,
 //! 3 the job was cancelled, 4 the server is away, 5 a lock is held by another or was lost.
 
+mod bench;
 mod demo;
 mod figures;
 mod filter;
@@ -24,6 +25,7 @@ use futures::TryStreamExt as _;
 use haulier::proto::{self, CancelResult, JobState, ListOrder, ReplyBody, ReplyMode};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
+pub use bench::Bench;
 pub use demo::{Demo, demo};
 pub use filter::FilterFlags;
 pub use history::History;
@@ -93,6 +95,11 @@ pub enum Command {
     /// Look at the notifications of outcomes, or send one again
     #[command(subcommand)]
     Deliveries(Deliveries),
+    /// Measure throughput and latency beside the least that they can cost, on a database of your choice
+    ///
+    /// Starts a server, a worker process and, on databases of their own beside it, a bare service that keeps the same
+    /// promise by the fewest writes (the floor) and the bare database driver; removes what it made.
+    Bench(Bench),
 }
 
 /// Where the server is, and how to show what it says.
@@ -319,6 +326,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Recurring(command) => recurring::run(command).await,
         Command::EnqueueApi(arguments) => outgoing::enqueue_api(arguments).await,
         Command::Deliveries(command) => outgoing::deliveries(command).await,
+        Command::Bench(arguments) => return bench::bench(arguments).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }
