@@ -172,17 +172,20 @@ class Lock:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.release()
 
-    def _extend(self, sent: float, lease: timedelta) -> None:
-        self._held_until = sent + (lease or self._lease_time).total_seconds() * limits.FENCE_AT
+    def _extend(self, sent: float, held_for: timedelta) -> None:
+        """It is held so long from when the call was sent, which after a wait is more than the lease time."""
+        over = sent + (held_for or self._lease_time).total_seconds()
+        self._held_until = over - self._lease_time.total_seconds() * (1 - limits.FENCE_AT)
 
     async def _renew(self) -> None:
-        interval = self._lease_time.total_seconds() / 3
+        lease = self._lease_time.total_seconds()
+        interval = lease / 3
         delay = interval
         while True:
             await asyncio.sleep(min(delay, max(0.0, self._held_until - time.monotonic())))
-            if time.monotonic() >= self._held_until:
-                return self._lose("it could not be renewed in time")
             sent = time.monotonic()
+            if sent >= self._held_until:
+                return self._lose("it could not be renewed in time")
             try:
                 answer = await self._connection.call_once(
                     RENEW_LOCK,
@@ -193,7 +196,7 @@ class Lock:
                         lease_time=duration(self._lease_time),
                     ),
                     "renew_lock",
-                    self._held_until - sent,
+                    min(lease / 6, self._held_until - sent),  # an answer that does not come leaves time for others
                 )
             except (AbortedError, NotFoundError) as error:
                 return self._lose(str(error))
