@@ -77,6 +77,7 @@ class FakeServer:
         self.log_gap_once = False
         self.locks: dict[str, str] = {}
         self.lock_waited = 0.0
+        self.lock_delay = 0.0
         self._ids = itertools.count(1)
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -408,6 +409,7 @@ class FakeServer:
                 return lock_service_pb2.AcquireLockResponse(acquired=False)
             await asyncio.sleep(0.01)
         answer = lock_service_pb2.AcquireLockResponse(acquired=True, fencing_token=7)
+        await asyncio.sleep(self.lock_delay)
         waited = timedelta(seconds=self.lock_waited + time.monotonic() - came)
         answer.lease_time.FromTimedelta(request.lease_time.ToTimedelta() + waited)
         return answer

@@ -495,6 +495,13 @@ async def test_a_lock_is_exclusive(client: Client, queue: str) -> None:
         assert other.fencing_token > token
 
 
+async def test_a_lock_outlives_code_that_blocks_the_event_loop_for_longer_than_its_lease(client: Client, queue: str) -> None:
+    async with client.lock(f"lock-{queue}", lease_time=timedelta(seconds=5)) as lock:
+        time.sleep(6.5)  # nothing renews it in this thread
+        lock.check()
+        assert not await client.lock(f"lock-{queue}").acquire(timedelta(0))
+
+
 WORKER = """
 import asyncio, sys
 from datetime import timedelta
