@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast, overload
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
 from ._client import Client
-from ._command import CommandDefinition, define, definition_of
+from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
 from ._errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from ._log import _current
@@ -136,7 +136,9 @@ class Worker:
 
         def declare(function: F) -> F:
             name = function_or_name if isinstance(function_or_name, str) else None
-            self._add(define(function, name=name, worker=worker, version=version))
+            definition = define(function, name=name, worker=worker, version=version)
+            self._add(definition)
+            remember(function, definition)
             return function
 
         if function_or_name is None or isinstance(function_or_name, str):
