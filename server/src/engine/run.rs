@@ -35,12 +35,12 @@ impl Engine {
         if core.stopping.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
-        let (wait, timeout) = (call.wait, call.spec.timeout);
+        let wait = call.wait;
         let mut guard = core.start_run(call).await?;
         let job = guard.job;
         let settled = match wait {
             RunWait::Detached => false,
-            RunWait::Until(wait) => match core.await_run(job, wait.unwrap_or(timeout)).await {
+            RunWait::Until(wait) => match core.await_run(job, wait).await {
                 Err(Error::ShuttingDown) => core.stop_run(job)?,
                 settled => settled?,
             },
@@ -241,10 +241,16 @@ impl Core {
         }
     }
 
-    /// Waits until a run has ended; false when the wait was over before.
-    async fn await_run(self: &Arc<Self>, job: JobId, wait: Duration) -> Result<bool> {
+    /// Waits until a run has ended; false when the wait was over before. Without one its timeout sees to the end: that takes
+    /// a little longer than the timeout, and the caller is to hear of it.
+    async fn await_run(self: &Arc<Self>, job: JobId, wait: Option<Duration>) -> Result<bool> {
         let watched = self.hub.watch(job);
-        let over = tokio::time::sleep(wait);
+        let over = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(over);
         loop {
             let changed = watched.next();
