@@ -688,7 +688,7 @@ export class Client {
     call: CallOptions = {},
   ): Promise<{ readonly task: RecurringTask; readonly result: "created" | "updated" | "unchanged" | undefined }> {
     const message = { task: taskMessage(task) };
-    const operation = `put recurring task ${JSON.stringify(task.name)}`;
+    const operation = `put recurring task${task.name === undefined ? "" : ` ${JSON.stringify(task.name)}`}`;
     const answer = await this.#call(operation, call, (connect) => this.#recurring.putRecurringTask(message, connect));
     return { task: present(operation, answer.task, taskOf), result: enumName(PUT_RESULTS, answer.result) };
   }
@@ -699,8 +699,17 @@ export class Client {
     return present(operation, answer.task, taskOf);
   }
 
-  /** Recurring tasks, by name. */
-  listRecurringTasks(filter: { readonly namePrefix?: string; readonly command?: string } = {}): Listing<RecurringTask> {
+  /** Recurring tasks, by name, without their requests. */
+  listRecurringTasks(
+    filter: {
+      readonly namePrefix?: string;
+      readonly command?: string;
+      /** Only tasks that an operator has paused, or only those that none has. @default all */
+      readonly paused?: boolean;
+      /** Only tasks that are enabled, or only those that are not. @default all */
+      readonly enabled?: boolean;
+    } = {},
+  ): Listing<RecurringTask> {
     return this.#listing(
       "list recurring tasks",
       (page, connect) => this.#recurring.listRecurringTasks({ ...filter, ...page }, connect),
