@@ -64,29 +64,6 @@ describe.each(transports)("a worker over %s whose line is cut", (name, reach) =>
   );
 });
 
-test.concurrent.each(transports)(
-  "a worker over %s whose line falls silent finds out, and works on",
-  async (name, reach) => {
-    const queue = `silent-${name}-${Date.now().toString(36)}`;
-    const proxy = await CuttingProxy.start(address);
-    const worker = new Worker({ ...reach(proxy.address), queues: [queue], logger: silentLogger, handleSignals: false });
-    worker.handle("work", (_, n) => n);
-    const run = worker.run();
-    try {
-      await enqueueAndWait(client, 1, queue);
-      const before = proxy.connections;
-      proxy.at = () => (proxy.connections > before ? "pass" : "swallow");
-      const job = await client.enqueue("work", 2, { queue });
-      expect(await client.wait(job, { timeout: "25s" })).toBe(2); // a ping every 10 s, which may take 5 s
-    } finally {
-      await worker.stop({ grace: "1ms" });
-      await run;
-      proxy.stop();
-    }
-  },
-  40_000,
-);
-
 async function enqueueAndWait(client: Client, n: number, queue: string) {
   const job = await client.enqueue("work", n, { queue });
   expect(await client.wait(job, { timeout: "5s" })).toBe(n);
