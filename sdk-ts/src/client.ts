@@ -162,7 +162,7 @@ export type RunOptions = Pick<
   | "traceparent"
   | "tracestate"
 > & {
-  /** How long to wait for the result. @default the run's timeout */
+  /** How long to wait for the result. @default until it ends, which its timeout sees to */
   readonly wait?: Duration;
 };
 
@@ -348,7 +348,8 @@ export class Client {
    * a crash.
    *
    * @throws JobFailedError or JobCancelledError when the run ended so; DEADLINE_EXCEEDED (with `metadata.ref_id`) when `wait`
-   * was over first, and the run goes on.
+   * was over first, and the run goes on; UNAVAILABLE with the reason `NO_WORKER_HERE` when nobody who serves the command came
+   * within the time that the server waits (2 s).
    */
   runCommand<Input, Request, Result>(
     command: Command<Input, Request, Result>,
@@ -1157,10 +1158,13 @@ const EXPLAIN_CODES = [
   "finished",
 ] as const;
 
-/** A transient run is repeated only where it surely has not begun: it is tried once. */
+/**
+ * A transient run is tried once: it is repeated only where the server said that it has not begun, or could not be reached at all.
+ * For a worker the server has waited itself.
+ */
 function mayRepeatRun(error: HaulierError): boolean {
-  if (error.reason === "NO_WORKER_HERE" || error.reason === "OVERLOADED") return true;
-  return error.reason === "SERVER_UNREACHABLE" && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN/.test(error.message);
+  if (error.reason === "SERVER_UNREACHABLE") return /ECONNREFUSED|ENOTFOUND|EAI_AGAIN/.test(error.message);
+  return error.reason !== "NO_WORKER_HERE";
 }
 
 /** A fresh id, also where a browser's page is not served over https. */
