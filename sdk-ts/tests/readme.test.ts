@@ -1,5 +1,7 @@
+import { execFile } from "node:child_process";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { connect, silentLogger, UnimplementedError, Worker } from "haulier";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { RealServer } from "./real-server.js";
@@ -36,6 +38,11 @@ allowed = ["shop.v1.OrderService/SendReceipt"]
 enabled = false
 `;
 
+/** The examples that are no file of their own. */
+const examples = blocks
+  .filter((block) => block.file === undefined)
+  .map(({ title, code }, index) => ({ title, code, index, file: join(FOLDER, `example-${index}.ts`) }));
+
 let server: RealServer;
 let worker: Worker;
 /** Workers that an example has made and does not run itself. */
@@ -61,6 +68,7 @@ beforeAll(async () => {
   }
   await writeFile(join(FOLDER, "define.ts"), 'export * from "../define.js";\n');
   await copyFile(join(ROOT, "examples/heavy.js"), join(FOLDER, "heavy.js"));
+  await Promise.all(examples.map(({ code, file }) => writeFile(file, code.replace("127.0.0.1:4285", server.address))));
 });
 
 afterAll(async () => {
@@ -103,27 +111,30 @@ describe("the README", () => {
     expect(vi.mocked(console.log)).toHaveBeenCalledWith("cat.png@100");
   });
 
-  test.each(blocks.filter((block) => block.file === undefined).map((block, index) => ({ ...block, index })))(
-    "runs example $index, $title",
-    async ({ code, index }) => {
-      const file = join(FOLDER, `example-${index}.ts`);
-      await writeFile(file, code.replace("127.0.0.1:4285", server.address));
-      made.clear();
-      try {
-        await import(/* @vite-ignore */ file);
-      } catch (error) {
-        // The figures of the dashboard may not be there yet.
-        expect(error).toBeInstanceOf(UnimplementedError);
-        expect((error as Error).message).toContain("AdminService.");
-      }
-      const runs = [...made].map((each) => ({ each, run: each.run() }));
-      await Promise.all(runs.map(({ each }) => Promise.race([each.registered(), pause(200)])));
-      for (const { command, request, options, result } of JOBS.filter(({ word }) => code.includes(word))) {
-        const client = connect();
-        expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
-      }
-      if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 5_000);
-      await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
-    },
-  );
+  test("has examples that the compiler accepts", { timeout: 60_000 }, async () => {
+    const project = join(FOLDER, "tsconfig.json");
+    await writeFile(project, JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }));
+    const compiler = join(ROOT, "node_modules/.bin/tsc");
+    const { stdout } = await promisify(execFile)(compiler, ["-p", project]).catch((error: { stdout: string }) => error);
+    expect(stdout).toBe("");
+  });
+
+  test.each(examples)("runs example $index, $title", async ({ code, file }) => {
+    made.clear();
+    try {
+      await import(/* @vite-ignore */ file);
+    } catch (error) {
+      // The figures of the dashboard may not be there yet.
+      expect(error).toBeInstanceOf(UnimplementedError);
+      expect((error as Error).message).toContain("AdminService.");
+    }
+    const runs = [...made].map((each) => ({ each, run: each.run() }));
+    await Promise.all(runs.map(({ each }) => Promise.race([each.registered(), pause(200)])));
+    for (const { command, request, options, result } of JOBS.filter(({ word }) => code.includes(word))) {
+      const client = connect();
+      expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
+    }
+    if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 5_000);
+    await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
+  });
 });
