@@ -302,7 +302,7 @@ impl<T> Run<T> {
     }
 
     /// How long to wait for the result; after that the run goes on and [`Error::WaitOver`] tells so. Default: the timeout of the
-    /// run and what it may take to end by it.
+    /// run.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self

@@ -170,7 +170,7 @@ pub struct RunCall {
 pub enum RunWait {
     /// Not at all.
     Detached,
-    /// At most so long; none: the timeout of the run and what it may take to end by it.
+    /// At most so long; none: the run's timeout.
     Until(Option<Duration>),
 }
 

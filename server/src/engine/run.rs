@@ -42,12 +42,10 @@ impl Engine {
         core.find_worker(job, patience).await?;
         let settled = match wait {
             RunWait::Detached => false,
-            RunWait::Until(wait) => {
-                match core.await_run(job, wait.unwrap_or(timeout + limits::RUN_END_MARGIN)).await {
-                    Err(Error::ShuttingDown) => core.stop_run(job)?,
-                    settled => settled?,
-                }
-            }
+            RunWait::Until(wait) => match core.await_run(job, wait.unwrap_or(timeout)).await {
+                Err(Error::ShuttingDown) => core.stop_run(job)?,
+                settled => settled?,
+            },
         };
         guard.armed = false;
         let view = core.transient_view(job)?;

@@ -154,9 +154,6 @@ pub const TRANSIENT_LOG_BYTES_MAX: usize = 256 << 10;
 pub const TRANSIENT_LIFE: Duration = Duration::from_secs(60);
 /// How often transient runs are looked after.
 pub const TRANSIENT_TICK: Duration = Duration::from_millis(250);
-/// How long RunCommand waits beyond the timeout of the run, unless it is told how long: a run that its timeout ends is seen to
-/// end, also when its handler has to be given up on.
-pub const RUN_END_MARGIN: Duration = Duration::from_secs(15);
 /// How long RunCommand waits for a worker process that serves the command, unless the configuration says otherwise.
 pub const RUN_WAIT_DEFAULT: Duration = Duration::from_secs(2);
 /// The longest that the configuration may let it wait.
