@@ -301,8 +301,8 @@ impl<T> Run<T> {
         self
     }
 
-    /// How long to wait for the result; after that the run goes on and [`Error::WaitOver`] tells so. Default: the timeout of the
-    /// run.
+    /// How long to wait for the result; after that the run goes on and [`Error::WaitOver`] tells so. Default: until
+    /// it has ended, which its timeout sees to.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self

@@ -292,7 +292,7 @@ class Client:
             request: Request given to the handler.
             options: How to run it; only some options are allowed.
             result_type: What the result is read as. Default: the JSON value.
-            wait: How long to wait for the result; the run goes on after it. Default: the run's timeout.
+            wait: How long to wait for the result; the run goes on after it. Default: until it has ended.
 
         Raises:
             JobFailedError: The run failed.

@@ -170,7 +170,7 @@ pub struct RunCall {
 pub enum RunWait {
     /// Not at all.
     Detached,
-    /// At most so long; none: the run's timeout.
+    /// At most so long; none: until it has ended, which its timeout sees to.
     Until(Option<Duration>),
 }
 

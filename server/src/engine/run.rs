@@ -35,14 +35,14 @@ impl Engine {
         if core.stopping.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
-        let (wait, patience, timeout) = (call.wait, call.patience, call.spec.timeout);
+        let (wait, patience) = (call.wait, call.patience);
         let job = core.begin_run(call).await?;
         let mut guard = CancelOnDrop { core: Arc::clone(core), job, armed: true };
         core.deal_new(job).await?;
         core.find_worker(job, patience).await?;
         let settled = match wait {
             RunWait::Detached => false,
-            RunWait::Until(wait) => match core.await_run(job, wait.unwrap_or(timeout)).await {
+            RunWait::Until(wait) => match core.await_run(job, wait).await {
                 Err(Error::ShuttingDown) => core.stop_run(job)?,
                 settled => settled?,
             },
@@ -224,10 +224,16 @@ impl Core {
         }
     }
 
-    /// Waits until a run has ended; false when the wait was over before.
-    async fn await_run(self: &Arc<Self>, job: JobId, wait: Duration) -> Result<bool> {
+    /// Waits until a run has ended; false when the wait was over before. Without one its timeout sees to the end: that takes
+    /// a little longer than the timeout, and the caller is to hear of it.
+    async fn await_run(self: &Arc<Self>, job: JobId, wait: Option<Duration>) -> Result<bool> {
         let watched = self.hub.watch(job);
-        let over = tokio::time::sleep(wait);
+        let over = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(over);
         loop {
             let changed = watched.next();

@@ -203,8 +203,8 @@ async fn a_failure_and_a_cancellation_come_back_typed(server: &Server) {
 async fn a_run_over_its_timeout_is_told_to_stop_and_fails(server: &Server) {
     let mut worker = HandWorker::register(server, &["work"]).await;
     let options = JobOptions { timeout: seconds(1.0), ..Default::default() };
-    let asked = RunCommandRequest { wait: seconds(60.0), ..with(options) };
-    let (answer, ()) = tokio::join!(run(server, asked), async {
+    // Without a wait of its own the call lasts until the run has ended, which is after its timeout.
+    let (answer, ()) = tokio::join!(run(server, with(options)), async {
         let job = worker.claim_one().await;
         assert!(job.timeout.unwrap().seconds <= 1);
         let beat = worker.heartbeat(&[&job.lease]);

@@ -300,8 +300,8 @@ export type RunCommandRequest = Message<"haulier.v1.RunCommandRequest"> & {
 
   /**
    * How long to wait for the result. When it passes first the answer carries the state as it is, and the run goes on. A
-   * caller that goes away while waiting cancels the run. Default: the run's timeout and 15 s, so that a run that ends by its
-   * timeout is seen to end. At most 30 days.
+   * caller that goes away while waiting cancels the run. Default: until the run has ended, which its timeout sees to. At most
+   * 30 days.
    *
    * @generated from field: google.protobuf.Duration wait = 4;
    */
