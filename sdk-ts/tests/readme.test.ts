@@ -134,7 +134,7 @@ describe("the README", () => {
       const client = connect();
       expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
     }
-    if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 5_000);
+    if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 20_000);
     await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
   });
 });

@@ -243,7 +243,7 @@ describe("a job", () => {
     const begin = performance.now();
     expect((await client.cancel(job, { reason: "not needed" })).result).toBe("requested");
     const error = await client.wait(job).catch((error: unknown) => error);
-    expect(performance.now() - begin).toBeLessThan(3_000);
+    expect(performance.now() - begin).toBeLessThan(10_000); // far less than the grace, after which it would be forced
     expect(error).toBeInstanceOf(JobCancelledError);
     expect(error).toMatchObject({ cancelReason: "client", message: expect.stringContaining("not needed") });
     expect(reasons).toEqual(["cancel: not needed"]);
@@ -283,7 +283,7 @@ describe("a job", () => {
       },
       { slots: 1 },
     );
-    await expect.poll(() => order.length, { timeout: 5_000 }).toBe(4);
+    await expect.poll(() => order.length).toBe(4);
     expect(order).toEqual(["high", 17, "normal", "low"]);
   });
 
@@ -300,7 +300,7 @@ describe("a job", () => {
     };
     for (let index = 0; index < 6; index++) await client.enqueue("serial", index, { queue, worker: `lane-${queue}` });
     work({ serial: handler });
-    await expect.poll(() => order.length, { timeout: 8_000 }).toBe(6);
+    await expect.poll(() => order.length).toBe(6);
     expect({ order, most }).toEqual({ order: [0, 1, 2, 3, 4, 5], most: 1 });
   });
 
@@ -415,10 +415,8 @@ describe("many jobs", () => {
       { slots: 100 },
     );
     await Promise.all(Array.from({ length: 500 }, (_, index) => client.enqueue("noop", index, { queue })));
-    await expect.poll(() => done, { timeout: 15_000 }).toBe(500);
-    await expect
-      .poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length, { timeout: 10_000 })
-      .toBe(500);
+    await expect.poll(() => done).toBe(500);
+    await expect.poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length).toBe(500);
   });
 
   test("with many log lines keep every line", async () => {
@@ -473,9 +471,7 @@ describe("several jobs", () => {
     expect(await client.cancelJobs({ queue }, { reason: "test" })).toMatchObject({ cancelledCount: 3 });
     expect(await client.requeueJobs({ queue, states: ["cancelled"] })).toMatchObject({ requeuedCount: 3 });
     work({ bulk: (_, n: number) => n });
-    await expect
-      .poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length, { timeout: 10_000 })
-      .toBe(3);
+    await expect.poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length).toBe(3);
   });
 });
 
@@ -623,7 +619,7 @@ describe("a worker", () => {
     });
     const exit = new Promise<number | null>((resolve) => child.once("exit", resolve));
     const job = await client.enqueue("slow", null, { queue });
-    await expect.poll(() => out, { timeout: 15_000 }).toContain("started");
+    await expect.poll(() => out).toContain("started");
     child.kill("SIGTERM");
     expect(await exit).toBe(0);
     expect(out).toContain("left");
@@ -678,16 +674,16 @@ describe("over a line that is cut", () => {
     fresh();
     const proxy = await cuttingProxy();
     const near = connect({ address: proxy.address });
+    const lines: string[] = [];
     work({
       lines: async (job) => {
         for (let line = 1; line <= 40; line++) {
           job.log.info(`line ${line}`);
-          await new Promise((resolve) => setTimeout(resolve, 15));
+          if (line % 8 === 0) await expect.poll(() => lines.length).toBe(line);
         }
       },
     });
     const job = await client.enqueue("lines", null, { queue });
-    const lines: string[] = [];
     let cuts = 0;
     for await (const event of near.watch(job)) {
       if (event.kind !== "logs") continue;
@@ -697,7 +693,7 @@ describe("over a line that is cut", () => {
         proxy.cut();
       }
     }
-    expect(cuts).toBeGreaterThan(1);
+    expect(cuts).toBe(4);
     expect(lines).toEqual(Array.from({ length: 40 }, (_, index) => `line ${index + 1}`));
   });
 
@@ -716,11 +712,14 @@ describe("over a line that is cut", () => {
       },
       { address: proxy.address, slots: 5 },
     );
-    const cutter = setInterval(() => proxy.cut(), 130);
-    onTestFinished(() => clearInterval(cutter));
+    let cuts = 0;
+    proxy.at = (piece) => {
+      if (piece % 30 < 29) return "pass";
+      return ++cuts % 2 === 0 ? "cut before" : "cut after";
+    };
     const jobs = await Promise.all(Array.from({ length: 60 }, (_, n) => client.enqueue("part", n, { queue })));
     await Promise.all(jobs.map(async (job, n) => expect(await client.wait(job)).toBe(n)));
-    clearInterval(cutter);
+    expect(cuts).toBeGreaterThan(3);
     for (const job of jobs) expect(await client.listLogs(job).all()).toHaveLength(1);
     expect([...runs.values()].every((count) => count === 1)).toBe(true);
   });
@@ -745,7 +744,7 @@ describe("a server that is killed", () => {
     );
     const job = await near.enqueue("slow", null, { queue });
     const result = near.wait(job);
-    await expect.poll(() => runs, { timeout: 5_000 }).toBe(1);
+    await expect.poll(() => runs).toBe(1);
     await server.kill("SIGKILL");
     const second = near.enqueue("slow", null, { queue });
     await server.up();

@@ -12,9 +12,9 @@ const transports: [string, (at: string) => NodeConnectOptions][] = [
 ];
 
 // A line that nobody cuts and nothing passes any more, as when a router forgets it. A ping every 10 s, which may take 5 s, finds
-// out; the times below leave a loaded machine room.
+// out; three times that is a failure.
 describe.each(transports)("a line over %s that falls silent", (name, reach) => {
-  test.concurrent("is found out by worker, watch and call, which go on over another", { timeout: 60_000 }, async () => {
+  test.concurrent("is found out by worker, watch and call, which go on over another", { timeout: 90_000 }, async () => {
     const line = await lineOf(`silent-${name}`, reach);
     const { near, queue, proxy } = line;
     try {
@@ -25,15 +25,15 @@ describe.each(transports)("a line over %s that falls silent", (name, reach) => {
           if (event.kind === "logs") lines.push(...event.lines.map(({ message }) => message));
         }
       })();
-      await expect.poll(() => lines, { timeout: 5_000 }).toEqual(["before"]);
+      await expect.poll(() => lines).toEqual(["before"]);
       const before = proxy.connections;
       proxy.at = (_, __, connection) => (connection > before ? "pass" : "swallow");
       const begin = performance.now();
       const stored = await near.enqueue("steps", null, { queue });
       line.goOn();
-      await client.wait(stored, { timeout: "25s" });
+      await client.wait(stored, { timeout: "45s" });
       await watching;
-      expect(performance.now() - begin).toBeLessThan(30_000);
+      expect(performance.now() - begin).toBeLessThan(45_000);
       expect(lines).toEqual(["before", "after"]);
     } finally {
       await line.stop();
@@ -41,21 +41,20 @@ describe.each(transports)("a line over %s that falls silent", (name, reach) => {
   });
 
   test.concurrent("and is silent for others too at first is left for one that speaks", {
-    timeout: 90_000,
+    timeout: 120_000,
   }, async () => {
     const line = await lineOf(`long-silent-${name}`, reach);
     const { queue, proxy } = line;
     try {
       line.goOn();
-      await client.wait(await client.enqueue("steps", null, { queue }), { timeout: "5s" });
+      await client.wait(await client.enqueue("steps", null, { queue }), { timeout: "15s" });
       const before = proxy.connections;
       proxy.at = () => "swallow";
-      await new Promise((resolve) => setTimeout(resolve, 17_000));
+      await expect.poll(() => proxy.connections, { timeout: 45_000 }).toBeGreaterThan(before); // it has found out
       const heard = proxy.connections;
-      expect(heard).toBeGreaterThan(before); // it has found out, and tries others
       proxy.at = (_, __, connection) => (connection > heard ? "pass" : "swallow");
       const job = await client.enqueue("steps", null, { queue });
-      await client.wait(job, { timeout: "40s" });
+      await client.wait(job, { timeout: "60s" });
     } finally {
       await line.stop();
     }
