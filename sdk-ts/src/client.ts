@@ -501,20 +501,32 @@ export class Client {
     options: { readonly signal?: AbortSignal /** @default none */; readonly timeout?: Duration } = {},
   ): Promise<Result> {
     const operation = `wait for job ${targetText(target)}`;
+    const { summary, result, error, payloadsHidden } = await this.settled(target, options);
+    if (summary.state === "failed" || summary.state === "cancelled") throw failure(summary, error ?? summary.error);
+    if (payloadsHidden) {
+      const data = { code: "PERMISSION_DENIED", reason: "PAYLOADS_HIDDEN" } as const;
+      throw errorOfCode(`${operation}: its result is hidden, the API key lacks the scope \`read payloads\``, data);
+    }
+    const schema = typeof target === "object" && "command" in target ? target.command?.result : undefined;
+    return (await checkedResult(result, schema)) as Result;
+  }
+
+  /**
+   * Waits until a job has its outcome, and gives its record, whatever the outcome is.
+   *
+   * @throws DEADLINE_EXCEEDED when `timeout` is over, and the job goes on.
+   */
+  async settled(
+    target: JobTarget,
+    options: { readonly signal?: AbortSignal /** @default none */; readonly timeout?: Duration } = {},
+  ): Promise<JobResult> {
+    const operation = `wait for job ${targetText(target)}`;
     const deadline = options.timeout === undefined ? undefined : deadlineSignal(options.timeout, operation);
     const signals = [options.signal, deadline?.signal].filter((signal) => signal !== undefined);
     const signal = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
     try {
       for await (const event of this.watch(target, { includeLogs: false, ...(signal && { signal }) })) {
-        if (!showsOutcome(event)) continue;
-        const { summary, result, error, payloadsHidden } = event.job;
-        if (summary.state === "failed" || summary.state === "cancelled") throw failure(summary, error ?? summary.error);
-        if (payloadsHidden) {
-          const data = { code: "PERMISSION_DENIED", reason: "PAYLOADS_HIDDEN" } as const;
-          throw errorOfCode(`${operation}: its result is hidden, the API key lacks the scope \`read payloads\``, data);
-        }
-        const schema = typeof target === "object" && "command" in target ? target.command?.result : undefined;
-        return (await checkedResult(result, schema)) as Result;
+        if (showsOutcome(event)) return event.job;
       }
     } finally {
       deadline?.clear();

@@ -33,6 +33,7 @@ describe("a lock that is held", () => {
     const renew = vi.fn(async () => 6_000);
     const lock = hold({ renew }, { leaseTimeMs: 6_000, waitedMs: 20_000 });
     expect(lock.isHeld).toBe(true);
+    expect(lock.timeLeftMs).toBeCloseTo(4_800, 0);
     await vi.advanceTimersByTimeAsync(1_990);
     expect(renew).not.toHaveBeenCalled();
     await vi.advanceTimersByTimeAsync(20);

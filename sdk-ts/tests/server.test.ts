@@ -9,7 +9,6 @@ import {
   NonRetryable,
   RetryAfter,
   silentLogger,
-  UnimplementedError,
   Worker,
   type WorkerOptions,
 } from "haulier";
@@ -38,17 +37,6 @@ function work(handlers: Record<string, (job: Job, request: never) => unknown>, o
 function fresh(): string {
   queue = `q${++count}-${Date.now().toString(36)}`;
   return queue;
-}
-
-/** Figures that this server may not have yet: then it must say so as a typed error. */
-async function orNoDashboard<Value>(call: Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await call;
-  } catch (error) {
-    expect(error).toBeInstanceOf(UnimplementedError);
-    expect(error).toMatchObject({ reason: "NOT_SUPPORTED", message: expect.stringContaining("AdminService.") });
-    return undefined;
-  }
 }
 
 const fast = { retryPolicy: { firstDelay: "20ms", maxDelay: "50ms" } } as const;
@@ -156,6 +144,8 @@ describe("a job", () => {
       attempts: 2,
       failureReason: "handler",
     });
+    const { summary, record } = await client.settled(job);
+    expect([summary.state, summary.attempt, record]).toEqual(["failed", 2, "failed"]);
   });
 
   test("is not retried after NonRetryable", async () => {
@@ -525,12 +515,53 @@ describe("an operator", () => {
     await worker.run();
   });
 
-  test("sees figures, where the server has them", async () => {
-    await orNoDashboard(client.getOverview());
-    await orNoDashboard(client.listCommands().page());
-    await orNoDashboard(client.listServers().page());
-    await orNoDashboard(client.listHistoryMonths().page());
+  test("sees figures, commands and servers", async () => {
+    fresh();
+    const command = `figures-${queue}`;
+    const worker = work({ [command]: () => null });
+    await client.wait(await client.enqueue(command, null, { queue }));
+    await client.enqueue(`nobody-${queue}`, null, { queue });
+
+    await expect
+      .poll(async () => (await client.getOverview({ hours: 2 })).commands.map((each) => each.command))
+      .toContain(command);
+    const overview = await client.getOverview({ hours: 2 });
+    expect(overview.counts.queued).toBeGreaterThan(0);
+    expect(overview.hours).toHaveLength(2);
+    expect(overview.workerCount).toBeGreaterThan(0);
+    expect(overview.serverVersion).toMatch(/^\d+\.\d+/);
+    expect(overview.time).toBeInstanceOf(Date);
+
+    const commandNow = async (name: string) => (await client.listCommands({ namePrefix: name }).all())[0];
+    await expect.poll(() => commandNow(command)).toMatchObject({ name: command, waitingCount: 0, workerCount: 1 });
+    // Counts are taken every few seconds.
+    await expect.poll(() => commandNow(`nobody-${queue}`)).toMatchObject({ waitingCount: 1, workerCount: 0 });
+    await worker.stop();
+
+    const servers = await client.listServers().all();
+    expect(servers).toMatchObject([
+      { state: "active", isSelf: true, version: overview.serverVersion, store: expect.stringContaining("sqlite") },
+    ]);
+    const months = await client.listHistoryMonths().all();
+    expect(months[0]).toMatchObject({ month: new Date().toISOString().slice(0, 7), state: "open" });
     expect((await client.listDeliveries().page()).items).toEqual([]);
+  });
+
+  test("limits how many jobs of a queue run at once", async () => {
+    fresh();
+    await client.updateQueue(queue, { concurrencyLimit: 2 });
+    let [now, most] = [0, 0];
+    const worker = work({
+      part: async () => {
+        most = Math.max(most, ++now);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        now--;
+      },
+    });
+    await worker.registered();
+    const jobs = await Promise.all(Array.from({ length: 10 }, (_, n) => client.enqueue("part", n, { queue })));
+    await Promise.all(jobs.map((job) => client.wait(job)));
+    expect(most).toBe(2);
   });
 });
 
@@ -551,6 +582,72 @@ describe("a recurring task", () => {
     expect(await client.wait(jobId)).toBe(name);
     await client.deleteRecurringTask(name);
     await expect(client.getRecurringTask(name)).rejects.toMatchObject({ name: "NotFoundError" });
+  });
+
+  test("is declared by its worker, and put before that takes jobs", async () => {
+    fresh();
+    const tick = defineCommand<{ kind: string }, string>({ name: `tick-${queue}` });
+    const schedule = { cron: "0 3 1 1 *" };
+    const task = { command: tick, request: { kind: "full" }, schedule, options: { queue } } as const;
+    const start = async () => {
+      const worker = new Worker({
+        address,
+        queues: [queue],
+        logger: silentLogger,
+        handleSignals: false,
+        recurringTasks: [task],
+      });
+      worker.handle(tick, (job, { kind }) => `${kind} by ${job.recurringTask}`);
+      const run = worker.run();
+      onTestFinished(async () => {
+        await worker.stop({ grace: "1ms" });
+        await run;
+      });
+      await worker.registered();
+      expect(() => worker.recurring(task)).toThrow(/^task: was added after run/);
+    };
+    await start();
+    const made = await client.getRecurringTask(tick.name);
+    expect(made).toMatchObject({ command: tick.name, schedule, request: { kind: "full" } });
+    expect(made.upcomingTimes[0]).toEqual(made.nextTime);
+    expect(made.upcomingTimes).toHaveLength(5);
+    await start();
+    expect(await client.getRecurringTask(tick.name)).toEqual(made);
+    const { jobId = "" } = await client.triggerRecurringTask(tick.name);
+    expect(await client.wait(jobId)).toBe(`full by ${tick.name}`);
+    await client.pauseRecurringTask(tick.name, { reason: "test" });
+    const names = async (filter: { paused?: boolean; enabled?: boolean }) =>
+      (await client.listRecurringTasks({ namePrefix: tick.name, ...filter }).all()).map(({ name }) => name);
+    expect(await names({ paused: true })).toEqual([tick.name]);
+    expect(await names({ paused: false })).toEqual([]);
+    expect(await names({ enabled: false })).toEqual([]);
+  });
+
+  test("may run without being stored", async () => {
+    fresh();
+    const name = `transient-${queue}`;
+    const seen: Job[] = [];
+    const worker = work({ tick: (job) => void seen.push(job) });
+    await worker.registered();
+    const schedule = { interval: "1s" } as const;
+    await client.putRecurringTask({ name, command: "tick", schedule, runCommand: true, options: { queue } });
+    await expect.poll(() => seen.length).toBeGreaterThan(1);
+    const { runCount, lastJobId, lastRefId } = await client.deleteRecurringTask(name);
+    expect(runCount).toBeGreaterThan(0);
+    expect(lastJobId).toBeUndefined();
+    expect(seen.map(({ refId }) => refId)).toContain(lastRefId);
+    expect(seen.every((job) => job.transient && job.recurringTask === name)).toBe(true);
+    expect(await client.list({ queue }).all()).toEqual([]);
+  });
+
+  test("that is wrong ends its worker before it begins, with the field", async () => {
+    fresh();
+    const options = { address, queues: [queue], logger: silentLogger, handleSignals: false };
+    const schedule = { cron: "0 0 30 2 *" };
+    const worker = new Worker({ ...options, recurringTasks: [{ command: "tick", schedule }] });
+    worker.handle("tick", () => null);
+    await expect(worker.run()).rejects.toMatchObject({ fields: [{ field: "task.schedule.cron" }] });
+    expect(() => new Worker(options).recurring({ command: "not a name", schedule })).toThrow(/^task\.command: /);
   });
 
   test("has a schedule that can be looked at beforehand", async () => {
@@ -631,22 +728,51 @@ describe("a worker", () => {
     const worker = work({});
     let runs = 0;
     const numbers: number[] = [];
+    const errors: unknown[] = [];
     const periodic = worker.periodic("count", { period: "20ms", runAtStart: true }, ({ run }) => {
       runs++;
+      errors.push(periodic.lastError);
       numbers.push(run);
       if (runs === 2) throw new Error("once");
     });
     await expect.poll(() => runs).toBeGreaterThan(4);
+    expect(errors.slice(0, 4)).toEqual([undefined, undefined, new Error("once"), undefined]);
     expect(numbers.slice(0, 4)).toEqual([1, 2, 3, 4]);
+    expect(periodic.lastError).toBeUndefined();
     expect(() => worker.background("count", {}, () => {})).toThrow(
       /^name: count is a periodic or background worker already/,
     );
     await periodic.stop();
+    expect(periodic.runCount).toBe(runs);
     const at = runs;
     await new Promise((resolve) => setTimeout(resolve, 80));
     expect(runs).toBe(at);
     periodic.start();
     await expect.poll(() => runs).toBeGreaterThan(at);
+  });
+
+  test("periodic work that is started again before its run has ended does not overlap it", async () => {
+    fresh();
+    const worker = work({});
+    let [now, most, runs] = [0, 0, 0];
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const periodic = worker.periodic("alone", { period: "10ms", runAtStart: true }, async () => {
+      most = Math.max(most, ++now);
+      if (runs++ === 0) await held;
+      now--;
+    });
+    await expect.poll(() => runs).toBe(1);
+    const stopped = periodic.stop();
+    periodic.start();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(runs).toBe(1);
+    release();
+    await stopped;
+    await expect.poll(() => runs).toBeGreaterThan(2);
+    expect(most).toBe(1);
   });
 
   test("background work runs until it is stopped", async () => {
