@@ -14,8 +14,11 @@ export default defineConfig({
   test: {
     globalSetup: ["tests/setup.ts"],
     include: ["tests/**/*.test.ts"],
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    // Long, since nothing here measures time: a machine may be busy with other things.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
+    slowTestThreshold: 5_000,
     maxWorkers: 2,
   },
 });

@@ -162,7 +162,7 @@ export type RunOptions = Pick<
   | "traceparent"
   | "tracestate"
 > & {
-  /** How long to wait for the result. @default the run's timeout */
+  /** How long to wait for the result. @default until it ends, which its timeout sees to */
   readonly wait?: Duration;
 };
 
@@ -348,7 +348,8 @@ export class Client {
    * a crash.
    *
    * @throws JobFailedError or JobCancelledError when the run ended so; DEADLINE_EXCEEDED (with `metadata.ref_id`) when `wait`
-   * was over first, and the run goes on.
+   * was over first, and the run goes on; UNAVAILABLE with the reason `NO_WORKER_HERE` when nobody who serves the command came
+   * within the time that the server waits (2 s).
    */
   runCommand<Input, Request, Result>(
     command: Command<Input, Request, Result>,
@@ -500,20 +501,32 @@ export class Client {
     options: { readonly signal?: AbortSignal /** @default none */; readonly timeout?: Duration } = {},
   ): Promise<Result> {
     const operation = `wait for job ${targetText(target)}`;
+    const { summary, result, error, payloadsHidden } = await this.settled(target, options);
+    if (summary.state === "failed" || summary.state === "cancelled") throw failure(summary, error ?? summary.error);
+    if (payloadsHidden) {
+      const data = { code: "PERMISSION_DENIED", reason: "PAYLOADS_HIDDEN" } as const;
+      throw errorOfCode(`${operation}: its result is hidden, the API key lacks the scope \`read payloads\``, data);
+    }
+    const schema = typeof target === "object" && "command" in target ? target.command?.result : undefined;
+    return (await checkedResult(result, schema)) as Result;
+  }
+
+  /**
+   * Waits until a job has its outcome, and gives its record, whatever the outcome is.
+   *
+   * @throws DEADLINE_EXCEEDED when `timeout` is over, and the job goes on.
+   */
+  async settled(
+    target: JobTarget,
+    options: { readonly signal?: AbortSignal /** @default none */; readonly timeout?: Duration } = {},
+  ): Promise<JobResult> {
+    const operation = `wait for job ${targetText(target)}`;
     const deadline = options.timeout === undefined ? undefined : deadlineSignal(options.timeout, operation);
     const signals = [options.signal, deadline?.signal].filter((signal) => signal !== undefined);
     const signal = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
     try {
       for await (const event of this.watch(target, { includeLogs: false, ...(signal && { signal }) })) {
-        if (!showsOutcome(event)) continue;
-        const { summary, result, error, payloadsHidden } = event.job;
-        if (summary.state === "failed" || summary.state === "cancelled") throw failure(summary, error ?? summary.error);
-        if (payloadsHidden) {
-          const data = { code: "PERMISSION_DENIED", reason: "PAYLOADS_HIDDEN" } as const;
-          throw errorOfCode(`${operation}: its result is hidden, the API key lacks the scope \`read payloads\``, data);
-        }
-        const schema = typeof target === "object" && "command" in target ? target.command?.result : undefined;
-        return (await checkedResult(result, schema)) as Result;
+        if (showsOutcome(event)) return event.job;
       }
     } finally {
       deadline?.clear();
@@ -688,7 +701,7 @@ export class Client {
     call: CallOptions = {},
   ): Promise<{ readonly task: RecurringTask; readonly result: "created" | "updated" | "unchanged" | undefined }> {
     const message = { task: taskMessage(task) };
-    const operation = `put recurring task ${JSON.stringify(task.name)}`;
+    const operation = `put recurring task${task.name === undefined ? "" : ` ${JSON.stringify(task.name)}`}`;
     const answer = await this.#call(operation, call, (connect) => this.#recurring.putRecurringTask(message, connect));
     return { task: present(operation, answer.task, taskOf), result: enumName(PUT_RESULTS, answer.result) };
   }
@@ -699,8 +712,17 @@ export class Client {
     return present(operation, answer.task, taskOf);
   }
 
-  /** Recurring tasks, by name. */
-  listRecurringTasks(filter: { readonly namePrefix?: string; readonly command?: string } = {}): Listing<RecurringTask> {
+  /** Recurring tasks, by name, without their requests. */
+  listRecurringTasks(
+    filter: {
+      readonly namePrefix?: string;
+      readonly command?: string;
+      /** Only tasks that an operator has paused, or only those that none has. @default all */
+      readonly paused?: boolean;
+      /** Only tasks that are enabled, or only those that are not. @default all */
+      readonly enabled?: boolean;
+    } = {},
+  ): Listing<RecurringTask> {
     return this.#listing(
       "list recurring tasks",
       (page, connect) => this.#recurring.listRecurringTasks({ ...filter, ...page }, connect),
@@ -1148,10 +1170,13 @@ const EXPLAIN_CODES = [
   "finished",
 ] as const;
 
-/** A transient run is repeated only where it surely has not begun: it is tried once. */
+/**
+ * A transient run is tried once: it is repeated only where the server said that it has not begun, or could not be reached at all.
+ * For a worker the server has waited itself.
+ */
 function mayRepeatRun(error: HaulierError): boolean {
-  if (error.reason === "NO_WORKER_HERE" || error.reason === "OVERLOADED") return true;
-  return error.reason === "SERVER_UNREACHABLE" && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN/.test(error.message);
+  if (error.reason === "SERVER_UNREACHABLE") return /ECONNREFUSED|ENOTFOUND|EAI_AGAIN/.test(error.message);
+  return error.reason !== "NO_WORKER_HERE";
 }
 
 /** A fresh id, also where a browser's page is not served over https. */

@@ -24,12 +24,19 @@ import { findTrailerError } from "@connectrpc/connect/protocol-grpc";
 import {
   type CallOptions,
   type ClientDuplexStream,
+  connectivityState,
   credentials,
   Client as GrpcClient,
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
-import { MESSAGE_READ_BYTES_MAX, MESSAGE_WRITE_BYTES_MAX, PING_INTERVAL_MS, PING_TIMEOUT_MS } from "./limits.js";
+import {
+  CONNECT_TIME_MAX_MS,
+  MESSAGE_READ_BYTES_MAX,
+  MESSAGE_WRITE_BYTES_MAX,
+  PING_INTERVAL_MS,
+  PING_TIMEOUT_MS,
+} from "./limits.js";
 import { apiKeyOf, type NodeConnectOptions, nodeBaseUrl } from "./node.js";
 
 /**
@@ -48,34 +55,36 @@ export function createTransport(options: Pick<NodeConnectOptions, "address" | "a
 const READ_AHEAD_MAX = 64;
 
 class GrpcJsTransport implements Transport {
-  readonly #client: GrpcClient;
+  readonly #connect: () => GrpcClient;
   readonly #prefix: string;
   readonly #authorization: string | undefined;
   readonly #codecs = new Map<DescMethod, Codec>();
+  #client: GrpcClient;
+  #connecting: NodeJS.Timeout | undefined;
 
   constructor(baseUrl: string, apiKey: string | undefined, tls: SecureClientSessionOptions | undefined) {
     const url = new URL(baseUrl);
     const isSecure = url.protocol === "https:";
     this.#prefix = url.pathname.replace(/\/+$/, "");
     this.#authorization = apiKey ? `Bearer ${apiKey}` : undefined;
-    this.#client = new GrpcClient(
-      `${url.hostname}:${url.port || (isSecure ? 443 : 80)}`,
-      isSecure ? secure(tls ?? {}) : credentials.createInsecure(),
-      {
-        "grpc.max_receive_message_length": MESSAGE_READ_BYTES_MAX,
-        "grpc.max_send_message_length": MESSAGE_WRITE_BYTES_MAX,
-        "grpc.keepalive_time_ms": PING_INTERVAL_MS,
-        "grpc.keepalive_timeout_ms": PING_TIMEOUT_MS,
-        // The client repeats calls by itself, with the server's delay; a channel that waits longer would keep it from that.
-        "grpc.enable_retries": 0,
-        "grpc.initial_reconnect_backoff_ms": 50,
-        "grpc.max_reconnect_backoff_ms": 1_000,
-        // One connection for each client, as with the other transports: one that breaks takes no other along.
-        "grpc.use_local_subchannel_pool": 1,
-        "grpc.enable_http_proxy": 0,
-        ...(tls?.servername && { "grpc.ssl_target_name_override": tls.servername }),
-      },
-    );
+    const address = `${url.hostname}:${url.port || (isSecure ? 443 : 80)}`;
+    const security = isSecure ? secure(tls ?? {}) : credentials.createInsecure();
+    const options = {
+      "grpc.max_receive_message_length": MESSAGE_READ_BYTES_MAX,
+      "grpc.max_send_message_length": MESSAGE_WRITE_BYTES_MAX,
+      "grpc.keepalive_time_ms": PING_INTERVAL_MS,
+      "grpc.keepalive_timeout_ms": PING_TIMEOUT_MS,
+      // The client repeats calls by itself, with the server's delay; a channel that waits longer would keep it from that.
+      "grpc.enable_retries": 0,
+      "grpc.initial_reconnect_backoff_ms": 50,
+      "grpc.max_reconnect_backoff_ms": 1_000,
+      // One connection for each client, as with the other transports: one that breaks takes no other along.
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.enable_http_proxy": 0,
+      ...(tls?.servername && { "grpc.ssl_target_name_override": tls.servername }),
+    };
+    this.#connect = () => new GrpcClient(address, security, options);
+    this.#client = this.#connect();
   }
 
   unary<I extends DescMessage, O extends DescMessage>(
@@ -90,6 +99,7 @@ class GrpcJsTransport implements Transport {
       const { path, serialize, deserialize } = this.#codec(method);
       const metadata = this.#metadata(header);
       const options = callOptions(timeoutMs);
+      this.#watchConnecting();
       const call = this.#client.makeUnaryRequest(
         path,
         serialize,
@@ -124,6 +134,7 @@ class GrpcJsTransport implements Transport {
   ): Promise<StreamResponse<I, O>> {
     if (signal?.aborted) throw aborted(signal);
     const { path, serialize, deserialize } = this.#codec(method);
+    this.#watchConnecting();
     const call = this.#client.makeBidiStreamRequest(
       path,
       serialize,
@@ -148,6 +159,30 @@ class GrpcJsTransport implements Transport {
         signal?.removeEventListener("abort", onAbort);
       }),
     };
+  }
+
+  /**
+   * Gives up a connection that does not come about: the library waits for ever for one that is accepted and then silent, and
+   * all calls with it. They fail as unavailable, and are repeated over a new one.
+   */
+  #watchConnecting(): void {
+    const stateNow = () => this.#client.getChannel().getConnectivityState(false);
+    if (this.#connecting !== undefined || stateNow() === connectivityState.READY) return;
+    let since = performance.now();
+    this.#connecting = setInterval(() => {
+      const state = stateNow();
+      if (state === connectivityState.READY || state === connectivityState.IDLE) {
+        clearInterval(this.#connecting);
+        this.#connecting = undefined;
+      } else if (state !== connectivityState.CONNECTING) {
+        since = performance.now();
+      } else if (performance.now() - since > CONNECT_TIME_MAX_MS) {
+        const silent = this.#client;
+        this.#client = this.#connect();
+        silent.close();
+      }
+    }, 1_000);
+    this.#connecting.unref();
   }
 
   #codec(method: DescMethod): Codec {

@@ -10,6 +10,8 @@ export const MESSAGE_WRITE_BYTES_MAX = 16 * 1024 * 1024;
 export const PING_INTERVAL_MS = 10_000;
 /** How long that sign may take. */
 export const PING_TIMEOUT_MS = 5_000;
+/** How long a connection may take to come about, over `@grpc/grpc-js`; over Connect's own transport the ping finds out. */
+export const CONNECT_TIME_MAX_MS = 10_000;
 /** Longest time of one call, unless the call says otherwise. */
 export const CALL_TIMEOUT_MS = 30_000;
 /** How long a call is retried in all, unless the client says otherwise. */

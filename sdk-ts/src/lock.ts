@@ -102,6 +102,11 @@ export class Lock implements AsyncDisposable {
     return !this.#ended && !this.signal.aborted && performance.now() < this.#fenceAt;
   }
 
+  /** For how many milliseconds it is surely held, unless it is renewed, which it does by itself. */
+  get timeLeftMs(): number {
+    return this.isHeld ? this.#fenceAt - performance.now() : 0;
+  }
+
   /** Releases it. Answers whether it was held until now. */
   async release(): Promise<boolean> {
     if (this.#ended) return false;

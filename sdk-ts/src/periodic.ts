@@ -48,6 +48,8 @@ export class PeriodicWorker {
   readonly #options: BackgroundOptions;
   #client: Client | undefined;
   #runs = 0;
+  #ends = 0;
+  #lastError: unknown;
   #logger: Logger | undefined;
   #stop: AbortController | undefined;
   #ended: Promise<void> = Promise.resolve();
@@ -87,6 +89,16 @@ export class PeriodicWorker {
     });
   }
 
+  /** How many runs have ended, well or not. */
+  get runCount(): number {
+    return this.#ends;
+  }
+
+  /** What the last run that ended threw; undefined: it ended well, or none has ended. */
+  get lastError(): unknown {
+    return this.#lastError;
+  }
+
   /** Whether it is on. */
   get isRunning(): boolean {
     return this.#stop !== undefined;
@@ -104,9 +116,12 @@ export class PeriodicWorker {
     if (this.#stop !== undefined || this.#client === undefined) return;
     const stop = new AbortController();
     this.#stop = stop;
-    this.#ended = this.#loop(stop.signal).finally(() => {
-      if (this.#stop === stop) this.#stop = undefined;
-    });
+    // One that was stopped and has not ended yet comes first, so that no two runs overlap.
+    this.#ended = this.#ended
+      .then(() => this.#loop(stop.signal))
+      .finally(() => {
+        if (this.#stop === stop) this.#stop = undefined;
+      });
   }
 
   /** Tells the run to stop and waits for its end. */
@@ -154,11 +169,14 @@ export class PeriodicWorker {
     if (this.#client === undefined) return true;
     try {
       await run({ ...context, name: this.name, run: ++this.#runs, client: this.#client });
+      this.#lastError = undefined;
       return true;
     } catch (error) {
+      this.#lastError = error;
       if (!context.signal.aborted) this.#logger?.error(`${this.name}: a run failed: ${message(error)}`);
       return false;
     } finally {
+      this.#ends++;
       if (context.signal.aborted) context.signal.throwIfAborted();
     }
   }

@@ -17,7 +17,7 @@ import {
   timestamp,
 } from "./options.js";
 import { Payload, payloadMessage, payloadOf } from "./payload.js";
-import { errorOf, type JobError, type JobState, stateOf } from "./record.js";
+import { datesOf, errorOf, type JobError, type JobState, stateOf } from "./record.js";
 
 /** When a recurring task is due: a cron expression or an interval. */
 export type Schedule = {
@@ -40,8 +40,8 @@ export type CatchUpPolicy = "last" | "none" | "all";
 
 /** A recurring task as a program declares it. */
 export interface RecurringTaskDefinition {
-  /** Unique name, at most 255 characters. */
-  readonly name: string;
+  /** Unique name, at most 255 characters. @default the command's name, or the API's target, a space and its method or path */
+  readonly name?: string;
   /** Command that it runs. Either this or `api`. */
   readonly command?: string | Command;
   /** API that it calls. */
@@ -76,6 +76,7 @@ export interface RecurringTask {
   readonly id: string;
   readonly command: string | undefined;
   readonly api: ApiCall | undefined;
+  /** Request of each run; null in a list, which leaves it out. */
   readonly request: unknown;
   readonly options: JobOptions;
   readonly schedule: Schedule | undefined;
@@ -94,6 +95,8 @@ export interface RecurringTask {
   readonly updateTime: Date | undefined;
   /** When it is due next; undefined: never, or not while it is paused or disabled. */
   readonly nextTime: Date | undefined;
+  /** The next due times, `nextTime` first, at most 5. */
+  readonly upcomingTimes: readonly Date[];
   readonly lastTime: Date | undefined;
   readonly lastJobId: string | undefined;
   readonly lastRefId: string | undefined;
@@ -114,7 +117,7 @@ export function taskMessage(task: RecurringTaskDefinition): TaskMessage {
   const name = typeof command === "object" ? command.name : command;
   if (name !== undefined) checkName(name, "task.command");
   return create(RecurringTaskSchema, {
-    name: task.name,
+    name: task.name ?? "",
     work:
       name !== undefined
         ? { case: "command", value: name }
@@ -178,6 +181,7 @@ export function taskOf(task: TaskMessage): RecurringTask {
     createTime: dateOf(task.createTime),
     updateTime: dateOf(task.updateTime),
     nextTime: dateOf(task.nextTime),
+    upcomingTimes: datesOf(task.upcomingTimes),
     lastTime: dateOf(task.lastTime),
     lastJobId: idText(task.lastJobId),
     lastRefId: task.lastRefId || undefined,

@@ -20,6 +20,7 @@ import { type Logger, stderrLogger } from "./log.js";
 import { createTransport, type NodeConnectOptions } from "./node.js";
 import { type Outcome, outcomeOfError, outcomeOfStop, runHandler, timedOut } from "./outcome.js";
 import { type BackgroundOptions, type PeriodicContext, type PeriodicOptions, PeriodicWorker } from "./periodic.js";
+import { type RecurringTaskDefinition, taskMessage } from "./recurring.js";
 import { ReportQueue } from "./report.js";
 import { retryDelayMs, sleep } from "./retry.js";
 import { type Held, Session, type SessionHost } from "./session.js";
@@ -31,6 +32,8 @@ export interface WorkerOptions extends NodeConnectOptions {
   readonly commands?: readonly ServedCommand[];
   /** Handlers by command name. @default none */
   readonly handlers?: Readonly<Record<string, Handler>>;
+  /** Recurring tasks that are put each time the worker starts. More can be added with `recurring` before `run`. @default none */
+  readonly recurringTasks?: readonly RecurringTaskDefinition[];
   /** How many jobs run at once. @default 10 */
   readonly slots?: number;
   /** Queues it serves. @default ["default"] */
@@ -73,6 +76,9 @@ const PERMANENT = new Set([
   "ALREADY_EXISTS",
 ]);
 
+/** Codes that a server or its database gives that cannot be reached. */
+const AWAY = new Set(["UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]);
+
 /**
  * A worker process: claims jobs, runs their handlers, reports. It reconnects by itself after any break, registers anew when
  * its session was lost, and drains on SIGTERM.
@@ -96,6 +102,7 @@ export class Worker {
   readonly #slots: number;
   readonly #drainTimeMs: number;
   readonly #commands = new Map<string, ServedCommand>();
+  readonly #recurringTasks: RecurringTaskDefinition[] = [];
   readonly #periodics: PeriodicWorker[] = [];
   readonly #queue = new ReportQueue(() => this.#session?.wake());
   readonly #running = new Map<Held, Running>();
@@ -135,6 +142,7 @@ export class Worker {
     this.#rpc = createClient(WorkerService, transport);
     for (const command of options.commands ?? []) this.#serve(command);
     for (const [name, handler] of Object.entries(options.handlers ?? {})) this.handle(name, handler);
+    for (const task of check.list(options.recurringTasks ?? [], "recurringTasks")) this.recurring(task);
   }
 
   /** Registers the handler of a command: by its definition, by name, or as a function whose name is the command's. */
@@ -146,6 +154,17 @@ export class Worker {
     if (typeof handler !== "function") throw invalidField("handler", `${String(handler)} is no function`);
     const defined = typeof command === "string" ? defineCommand({ name: command }) : command;
     return this.#serve(defined.handle(handler));
+  }
+
+  /**
+   * Declares a recurring task: it is put each time the worker starts, before it takes jobs. Putting it again never fires, resets
+   * or unpauses it.
+   */
+  recurring(task: RecurringTaskDefinition): this {
+    taskMessage(task); // what is wrong with it is told here
+    if (this.#run !== undefined) throw invalidField("task", "was added after run: add it before");
+    this.#recurringTasks.push(task);
+    return this;
   }
 
   /** Runs a function again and again while this worker runs. See {@link PeriodicWorker.periodic}. */
@@ -236,6 +255,7 @@ export class Worker {
 
   /** Registers, works until the session is over, and again. */
   async #work(): Promise<void> {
+    await this.#putRecurringTasks();
     for (let isFirst = true; !this.#stopping.signal.aborted; isFirst = false) {
       const session = await this.#register(isFirst);
       if (session === undefined) break;
@@ -249,6 +269,26 @@ export class Worker {
       }
       await drained;
       await work;
+    }
+  }
+
+  /** Puts the recurring tasks, however long the server is away. */
+  async #putRecurringTasks(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (const task of this.#recurringTasks) {
+      for (let failures = 0; !signal.aborted; ) {
+        try {
+          const put = await this.client.putRecurringTask(task, { signal });
+          this.#logger.debug(`recurring task ${put.task.name}: ${put.result}`);
+          break;
+        } catch (error) {
+          if (signal.aborted) return;
+          const isAway = error instanceof HaulierError && AWAY.has(error.code);
+          if (!isAway) throw error;
+          this.#logger.warn(`${error.message}; trying again`);
+          await sleep(retryDelayMs(error, failures++, RECONNECT_DELAY_MS), signal).catch(() => {});
+        }
+      }
     }
   }
 

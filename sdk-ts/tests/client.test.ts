@@ -175,6 +175,24 @@ describe("runCommand", () => {
       metadata: { ref_id: "t" },
     });
   });
+  test("is repeated when the server said that it has not begun", async () => {
+    let calls = 0;
+    server.onCall = () => {
+      if (calls++ === 0) throw failure(Code.Unavailable, "SHUTTING_DOWN", {}, 20);
+      return { refId: "t", state: JobState.COMPLETED, result: { kind: { case: "json", value: "5" } } };
+    };
+    expect(await client().runCommand(size, "x")).toBe(5);
+    expect(calls).toBe(2);
+  });
+  test("is not repeated when nobody was there to take it: the server has waited for a worker", async () => {
+    let calls = 0;
+    server.onCall = () => {
+      calls++;
+      throw failure(Code.Unavailable, "NO_WORKER_HERE", {}, 20);
+    };
+    await expect(client().runCommand(size, "x")).rejects.toMatchObject({ reason: "NO_WORKER_HERE" });
+    expect(calls).toBe(1);
+  });
   test("is not repeated when it may have begun", async () => {
     let calls = 0;
     server.onCall = () => {

@@ -137,7 +137,7 @@ export class FakeServer {
   }
 
   /** Resolves when the condition holds. */
-  async until(condition: () => boolean, ms = 8_000): Promise<void> {
+  async until(condition: () => boolean, ms = 20_000): Promise<void> {
     const deadline = Date.now() + ms;
     while (!condition()) {
       if (Date.now() > deadline)

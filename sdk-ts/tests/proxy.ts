@@ -10,17 +10,17 @@ export class CuttingProxy {
   #port = 0;
   /** How many connections there were. */
   connections = 0;
-  /** Asked for every piece of bytes, in either direction. */
-  at: (piece: number, direction: "up" | "down") => Fate = () => "pass";
+  /** Asked for every piece of bytes, in either direction; connections count from 1. */
+  at: (piece: number, direction: "up" | "down", connection: number) => Fate = () => "pass";
   #pieces = 0;
 
   private constructor(target: string) {
     const { hostname, port } = new URL(`http://${target}`);
     this.#server = createServer((near) => {
-      this.connections++;
+      const connection = ++this.connections;
       const far = connect(Number(port), hostname);
-      this.#pass(near, far, "up");
-      this.#pass(far, near, "down");
+      this.#pass(near, far, "up", connection);
+      this.#pass(far, near, "down", connection);
     });
   }
 
@@ -46,7 +46,7 @@ export class CuttingProxy {
     this.cut();
   }
 
-  #pass(from: Socket, to: Socket, direction: "up" | "down"): void {
+  #pass(from: Socket, to: Socket, direction: "up" | "down", connection: number): void {
     this.#sockets.add(from);
     from.setNoDelay(true);
     from.on("error", () => {});
@@ -55,7 +55,7 @@ export class CuttingProxy {
       to.destroy();
     });
     from.on("data", (bytes) => {
-      const fate = this.at(this.#pieces++, direction);
+      const fate = this.at(this.#pieces++, direction, connection);
       if (fate === "swallow") return;
       if (fate === "cut before") return this.cut();
       to.write(bytes, () => {

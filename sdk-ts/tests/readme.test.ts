@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { connect, silentLogger, UnimplementedError, Worker } from "haulier";
+import { promisify } from "node:util";
+import { connect, silentLogger, Worker } from "haulier";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { RealServer } from "./real-server.js";
 
@@ -36,8 +38,14 @@ allowed = ["shop.v1.OrderService/SendReceipt"]
 enabled = false
 `;
 
+/** The examples that are no file of their own. */
+const examples = blocks
+  .filter((block) => block.file === undefined)
+  .map(({ title, code }, index) => ({ title, code, index, file: join(FOLDER, `example-${index}.ts`) }));
+
 let server: RealServer;
 let worker: Worker;
+let spare: Worker;
 /** Workers that an example has made and does not run itself. */
 const made = new Set<Worker>();
 
@@ -52,6 +60,16 @@ beforeAll(async () => {
   const handlers = Object.fromEntries(commands.map((name) => [name, echo]));
   worker = new Worker({ handlers, logger: silentLogger, handleSignals: false });
   void worker.run();
+  // One for an example to drain.
+  spare = new Worker({
+    name: "mail-1",
+    queues: ["spare"],
+    handlers: { spare: echo },
+    logger: silentLogger,
+    handleSignals: false,
+  });
+  void spare.run();
+  await spare.registered();
   for (const method of ["handle", "periodic", "background"] as const) {
     const original = Worker.prototype[method] as (this: Worker, ...args: unknown[]) => unknown;
     vi.spyOn(Worker.prototype, method).mockImplementation(function (this: Worker, ...args: unknown[]) {
@@ -61,11 +79,12 @@ beforeAll(async () => {
   }
   await writeFile(join(FOLDER, "define.ts"), 'export * from "../define.js";\n');
   await copyFile(join(ROOT, "examples/heavy.js"), join(FOLDER, "heavy.js"));
+  await Promise.all(examples.map(({ code, file }) => writeFile(file, code.replace("127.0.0.1:4285", server.address))));
 });
 
 afterAll(async () => {
   process.emit("SIGTERM"); // ends examples/work.ts
-  await worker.stop({ grace: "1ms" });
+  await Promise.all([worker, spare].map((each) => each.stop({ grace: "1ms" })));
   await server.stop();
   await rm(FOLDER, { recursive: true, force: true });
   delete process.env.HAULIER_ADDRESS;
@@ -74,14 +93,14 @@ afterAll(async () => {
 /** Jobs for the workers of the examples that have this word. */
 const JOBS = [
   {
-    word: '"mail-1"',
+    word: 'name: "mail-1", //',
     command: "import",
     request: {},
     options: { queue: "mail" },
     result: { rows: 100, fence: expect.any(Number) },
   },
   {
-    word: '"mail-1"',
+    word: 'name: "mail-1", //',
     command: "send_email",
     request: { to: "x@example.org" },
     options: { queue: "mail" },
@@ -103,27 +122,24 @@ describe("the README", () => {
     expect(vi.mocked(console.log)).toHaveBeenCalledWith("cat.png@100");
   });
 
-  test.each(blocks.filter((block) => block.file === undefined).map((block, index) => ({ ...block, index })))(
-    "runs example $index, $title",
-    async ({ code, index }) => {
-      const file = join(FOLDER, `example-${index}.ts`);
-      await writeFile(file, code.replace("127.0.0.1:4285", server.address));
-      made.clear();
-      try {
-        await import(/* @vite-ignore */ file);
-      } catch (error) {
-        // The figures of the dashboard may not be there yet.
-        expect(error).toBeInstanceOf(UnimplementedError);
-        expect((error as Error).message).toContain("AdminService.");
-      }
-      const runs = [...made].map((each) => ({ each, run: each.run() }));
-      await Promise.all(runs.map(({ each }) => Promise.race([each.registered(), pause(200)])));
-      for (const { command, request, options, result } of JOBS.filter(({ word }) => code.includes(word))) {
-        const client = connect();
-        expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
-      }
-      if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 5_000);
-      await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
-    },
-  );
+  test("has examples that the compiler accepts", { timeout: 60_000 }, async () => {
+    const project = join(FOLDER, "tsconfig.json");
+    await writeFile(project, JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }));
+    const compiler = join(ROOT, "node_modules/.bin/tsc");
+    const { stdout } = await promisify(execFile)(compiler, ["-p", project]).catch((error: { stdout: string }) => error);
+    expect(stdout).toBe("");
+  });
+
+  test.each(examples)("runs example $index, $title", async ({ code, file }) => {
+    made.clear();
+    await import(/* @vite-ignore */ file);
+    const runs = [...made].map((each) => ({ each, run: each.run() }));
+    await Promise.all(runs.map(({ each }) => Promise.race([each.registered(), pause(200)])));
+    for (const { command, request, options, result } of JOBS.filter(({ word }) => code.includes(word))) {
+      const client = connect();
+      expect(await client.wait(await client.enqueue(command, request, options))).toEqual(result);
+    }
+    if (code.includes("cleaning up")) await vi.waitFor(() => expect(printed()).toContain("cleaning up"), 20_000);
+    await Promise.all(runs.map(({ each, run }) => each.stop({ grace: "1s" }).then(() => run)));
+  });
 });

@@ -43,14 +43,14 @@ export class RealServer {
     const env = { ...process.env, RUST_LOG: process.env.HAULIER_TEST_LOG ?? "warn" };
     const child = spawn(binary(), args, { stdio: ["ignore", "inherit", "inherit"], env });
     this.#child = child;
-    const until = Date.now() + 20_000;
+    const until = Date.now() + 60_000;
     for (;;) {
       const ready = await fetch(`http://${this.address}/readyz`)
         .then((answer) => answer.ok)
         .catch(() => false);
       if (ready) return;
       if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`);
-      if (Date.now() > until) throw new Error("the server was not ready after 20 s");
+      if (Date.now() > until) throw new Error("the server was not ready after 60 s");
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

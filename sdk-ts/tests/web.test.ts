@@ -130,7 +130,7 @@ const PAGE = `<!doctype html><title>test</title>
     for await (const event of client.watch(job)) kinds.push(event.kind);
     const missing = await client.get("123456789").catch((error) => error.reason);
     const result = await client.wait(job);
-    await Promise.race([watching, new Promise((resolve) => setTimeout(resolve, 5000))]);
+    await Promise.race([watching, new Promise((resolve) => setTimeout(resolve, 30000))]);
     stop.abort();
     return { result, kinds, missing, jobs };
   };

@@ -18,11 +18,12 @@ async def story(client: Client, queue: str) -> None:
             if event.kind == "logs" and any(line.message == text for line in event.lines):
                 return
 
-    async with WorkerProgram(LANGUAGE, queue, drain_seconds=2) as program:
-        work = await client.enqueue("scenario.work", {"seconds": 1}, options)
+    async with WorkerProgram(LANGUAGE, queue, drain_seconds=4) as program:
+        work = await client.enqueue("scenario.work", {"seconds": 2}, options)
         hold = await client.enqueue("scenario.hold", options=options)
         await asyncio.gather(says(work, "working"), says(hold, "holding"))
         program.send(signal.SIGTERM)
+        await client.wait(work)  # what is enqueued before the signal is heard may still be taken
         late = await client.enqueue("scenario.echo", {"late": True}, options)
         expect("the exit code", await program.ended(), 0)
     ended = await client.get(work)

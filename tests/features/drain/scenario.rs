@@ -10,11 +10,12 @@ use crate::stage::{DRAIN_TIME, LANGUAGE, Result, Signal, WorkerProgram, expect, 
 
 pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     let enqueue = |command: &str, request: Value| client.enqueue_named(command, request).queue(&queue);
-    let mut program = WorkerProgram::start(LANGUAGE, &queue, Duration::from_secs(2)).await?;
-    let work = enqueue("scenario.work", json!({ "seconds": 1 })).await?;
+    let mut program = WorkerProgram::start(LANGUAGE, &queue, Duration::from_secs(4)).await?;
+    let work = enqueue("scenario.work", json!({ "seconds": 2 })).await?;
     let hold = enqueue("scenario.hold", Value::Null).await?;
     tokio::try_join!(says(work.watch(), "working"), says(hold.watch(), "holding"))?;
     program.send(Signal::TERM)?;
+    work.settled().await?; // what is enqueued before the signal is heard may still be taken
     let late = enqueue("scenario.echo", json!({ "late": true })).await?;
     expect("the exit code", program.ended().await?.code(), Some(0))?;
     let result: Value = result_of(work.get().await?)?.read()?;

@@ -1,6 +1,6 @@
 // SIGTERM lets a worker process finish what it can, and gives the rest back unspent: see README.md.
 import type { EnqueuedJob } from "haulier";
-import { expect, LANGUAGE, pause, play, WorkerProgram } from "../stage.js";
+import { expect, LANGUAGE, play, WorkerProgram } from "../stage.js";
 
 play("drain", async (client, queue) => {
   const said = async (job: EnqueuedJob, text: string) => {
@@ -8,16 +8,16 @@ play("drain", async (client, queue) => {
       if (event.kind === "logs" && event.lines.some(({ message }) => message === text)) return;
     }
   };
-  const options = { drainSeconds: 2 };
+  const options = { drainSeconds: 4 };
   const [work, hold, echo] = await WorkerProgram.during(
     LANGUAGE,
     queue,
     async (program) => {
-      const work = await client.enqueue("scenario.work", { seconds: 1 }, { queue });
+      const work = await client.enqueue("scenario.work", { seconds: 2 }, { queue });
       const hold = await client.enqueue("scenario.hold", undefined, { queue });
       await Promise.all([said(work, "working"), said(hold, "holding")]);
       program.send("SIGTERM");
-      await pause(100); // what is enqueued before the signal is heard may still be taken
+      await client.wait(work); // what is enqueued before the signal is heard may still be taken
       const echo = await client.enqueue("scenario.echo", { late: true }, { queue });
       expect("the exit code", await program.ended(15), 0);
       return [work, hold, echo] as const;

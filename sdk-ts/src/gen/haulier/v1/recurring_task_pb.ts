@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file haulier/v1/recurring_task.proto.
  */
 export const file_haulier_v1_recurring_task: GenFile = /*@__PURE__*/
-  fileDesc("Ch9oYXVsaWVyL3YxL3JlY3VycmluZ190YXNrLnByb3RvEgpoYXVsaWVyLnYxIv0HCg1SZWN1cnJpbmdUYXNrEgwKBG5hbWUYASABKAkSEQoHY29tbWFuZBgCIAEoCUgAEiIKA2FwaRgDIAEoCzITLmhhdWxpZXIudjEuQXBpQ2FsbEgAEiQKB3JlcXVlc3QYBCABKAsyEy5oYXVsaWVyLnYxLlBheWxvYWQSJwoHb3B0aW9ucxgFIAEoCzIWLmhhdWxpZXIudjEuSm9iT3B0aW9ucxImCghzY2hlZHVsZRgGIAEoCzIULmhhdWxpZXIudjEuU2NoZWR1bGUSEwoLcnVuX2NvbW1hbmQYByABKAgSMQoOb3ZlcmxhcF9wb2xpY3kYCCABKA4yGS5oYXVsaWVyLnYxLk92ZXJsYXBQb2xpY3kSMgoPY2F0Y2hfdXBfcG9saWN5GAkgASgOMhkuaGF1bGllci52MS5DYXRjaFVwUG9saWN5EjIKD2NhdGNoX3VwX3dpbmRvdxgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgpzdGFydF90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoHZW5hYmxlZBgNIAEoCEgBiAEBEhMKC2Rlc2NyaXB0aW9uGA4gASgJEgoKAmlkGA8gASgDEg4KBnBhdXNlZBgQIAEoCBIUCgxwYXVzZV9yZWFzb24YESABKAkSLwoLY3JlYXRlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgluZXh0X3RpbWUYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWxhc3RfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLbGFzdF9qb2JfaWQYFiABKAMSEwoLbGFzdF9yZWZfaWQYFyABKAkSKAoKbGFzdF9zdGF0ZRgYIAEoDjIULmhhdWxpZXIudjEuSm9iU3RhdGUSKAoKbGFzdF9lcnJvchgZIAEoCzIULmhhdWxpZXIudjEuSm9iRXJyb3ISEQoJcnVuX2NvdW50GBogASgDEhIKCnNraXBfY291bnQYGyABKAMSMgoObGFzdF9za2lwX3RpbWUYHCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEGxhc3Rfc2tpcF9yZWFzb24YHSABKAlCBgoEd29ya0IKCghfZW5hYmxlZCqlAQoNT3ZlcmxhcFBvbGljeRIeChpPVkVSTEFQX1BPTElDWV9VTlNQRUNJRklFRBAAEhgKFE9WRVJMQVBfUE9MSUNZX0FMTE9XEAESFwoTT1ZFUkxBUF9QT0xJQ1lfU0tJUBACEh0KGU9WRVJMQVBfUE9MSUNZX0JVRkZFUl9PTkUQAxIiCh5PVkVSTEFQX1BPTElDWV9DQU5DRUxfUFJFVklPVVMQBCp9Cg1DYXRjaFVwUG9saWN5Eh8KG0NBVENIX1VQX1BPTElDWV9VTlNQRUNJRklFRBAAEhgKFENBVENIX1VQX1BPTElDWV9MQVNUEAESGAoUQ0FUQ0hfVVBfUE9MSUNZX05PTkUQAhIXChNDQVRDSF9VUF9QT0xJQ1lfQUxMEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_haulier_v1_api_call, file_haulier_v1_job, file_haulier_v1_options, file_haulier_v1_payload, file_haulier_v1_schedule]);
+  fileDesc("Ch9oYXVsaWVyL3YxL3JlY3VycmluZ190YXNrLnByb3RvEgpoYXVsaWVyLnYxIrEICg1SZWN1cnJpbmdUYXNrEgwKBG5hbWUYASABKAkSEQoHY29tbWFuZBgCIAEoCUgAEiIKA2FwaRgDIAEoCzITLmhhdWxpZXIudjEuQXBpQ2FsbEgAEiQKB3JlcXVlc3QYBCABKAsyEy5oYXVsaWVyLnYxLlBheWxvYWQSJwoHb3B0aW9ucxgFIAEoCzIWLmhhdWxpZXIudjEuSm9iT3B0aW9ucxImCghzY2hlZHVsZRgGIAEoCzIULmhhdWxpZXIudjEuU2NoZWR1bGUSEwoLcnVuX2NvbW1hbmQYByABKAgSMQoOb3ZlcmxhcF9wb2xpY3kYCCABKA4yGS5oYXVsaWVyLnYxLk92ZXJsYXBQb2xpY3kSMgoPY2F0Y2hfdXBfcG9saWN5GAkgASgOMhkuaGF1bGllci52MS5DYXRjaFVwUG9saWN5EjIKD2NhdGNoX3VwX3dpbmRvdxgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgpzdGFydF90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoHZW5hYmxlZBgNIAEoCEgBiAEBEhMKC2Rlc2NyaXB0aW9uGA4gASgJEgoKAmlkGA8gASgDEg4KBnBhdXNlZBgQIAEoCBIUCgxwYXVzZV9yZWFzb24YESABKAkSLwoLY3JlYXRlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgluZXh0X3RpbWUYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWxhc3RfdGltZRgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLbGFzdF9qb2JfaWQYFiABKAMSEwoLbGFzdF9yZWZfaWQYFyABKAkSKAoKbGFzdF9zdGF0ZRgYIAEoDjIULmhhdWxpZXIudjEuSm9iU3RhdGUSKAoKbGFzdF9lcnJvchgZIAEoCzIULmhhdWxpZXIudjEuSm9iRXJyb3ISEQoJcnVuX2NvdW50GBogASgDEhIKCnNraXBfY291bnQYGyABKAMSMgoObGFzdF9za2lwX3RpbWUYHCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEGxhc3Rfc2tpcF9yZWFzb24YHSABKAkSMgoOdXBjb21pbmdfdGltZXMYHiADKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgYKBHdvcmtCCgoIX2VuYWJsZWQqpQEKDU92ZXJsYXBQb2xpY3kSHgoaT1ZFUkxBUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRPVkVSTEFQX1BPTElDWV9BTExPVxABEhcKE09WRVJMQVBfUE9MSUNZX1NLSVAQAhIdChlPVkVSTEFQX1BPTElDWV9CVUZGRVJfT05FEAMSIgoeT1ZFUkxBUF9QT0xJQ1lfQ0FOQ0VMX1BSRVZJT1VTEAQqfQoNQ2F0Y2hVcFBvbGljeRIfChtDQVRDSF9VUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRDQVRDSF9VUF9QT0xJQ1lfTEFTVBABEhgKFENBVENIX1VQX1BPTElDWV9OT05FEAISFwoTQ0FUQ0hfVVBfUE9MSUNZX0FMTBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_haulier_v1_api_call, file_haulier_v1_job, file_haulier_v1_options, file_haulier_v1_payload, file_haulier_v1_schedule]);
 
 /**
  * A task that makes a job, or a transient run, again and again. Every due time comes to exactly one decision over all servers:
@@ -32,7 +32,8 @@ export const file_haulier_v1_recurring_task: GenFile = /*@__PURE__*/
  */
 export type RecurringTask = Message<"haulier.v1.RecurringTask"> & {
   /**
-   * Unique name. Required; at most 255 characters of UTF-8 without control characters.
+   * Unique name. Default: the command's name, or the API's target, a space and its method or path. At most 255 characters of
+   * UTF-8 without control characters.
    *
    * @generated from field: string name = 1;
    */
@@ -62,15 +63,15 @@ export type RecurringTask = Message<"haulier.v1.RecurringTask"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Request of each run. Default: nothing. At most 1 MiB by default.
+   * Request of each run. Default: nothing. At most 1 MiB by default. ListRecurringTasks leaves it out.
    *
    * @generated from field: haulier.v1.Payload request = 4;
    */
   request?: Payload | undefined;
 
   /**
-   * Options of each run. Not `ref_id`, `run_after` and `local_key` dependencies; with `run_command` only those that RunCommand
-   * takes. `expire_time` is not allowed either: a run starts when it is due or is skipped. Default: all defaults.
+   * Options of each run. Not `ref_id`, `run_after` and `local_key` dependencies: each run has a ref id of its own, made of the
+   * task's id and the due time. With `run_command` only those that RunCommand takes. `expire_time` is not allowed either: a run starts when it is due or is skipped. Default: all defaults.
    *
    * @generated from field: haulier.v1.JobOptions options = 5;
    */
@@ -105,8 +106,8 @@ export type RecurringTask = Message<"haulier.v1.RecurringTask"> & {
   catchUpPolicy: CatchUpPolicy;
 
   /**
-   * With the catch-up policy ALL, how far back missed due times are made up for. Default: 1 hour. At most 30 days, and 1,000
-   * due times.
+   * With the catch-up policy ALL, how far back missed due times are made up for, counted from when servers came back. Default:
+   * 1 hour. At most 30 days, and the newest 100 due times.
    *
    * @generated from field: google.protobuf.Duration catch_up_window = 10;
    */
@@ -245,6 +246,13 @@ export type RecurringTask = Message<"haulier.v1.RecurringTask"> & {
    * @generated from field: string last_skip_reason = 29;
    */
   lastSkipReason: string;
+
+  /**
+   * Output only. The next due times, `next_time` first, at most 5. Empty: as `next_time` is unset.
+   *
+   * @generated from field: repeated google.protobuf.Timestamp upcoming_times = 30;
+   */
+  upcomingTimes: Timestamp[];
 };
 
 /**
@@ -303,8 +311,8 @@ export const OverlapPolicySchema: GenEnum<OverlapPolicy> = /*@__PURE__*/
   enumDesc(file_haulier_v1_recurring_task, 0);
 
 /**
- * What to do about due times missed while no server ran. Those missed while the task was paused or disabled are never made up
- * for.
+ * What to do about due times missed while no server ran, or none could reach the database: for longer than 3 s. Those missed
+ * while the task was paused or disabled are never made up for.
  *
  * @generated from enum haulier.v1.CatchUpPolicy
  */

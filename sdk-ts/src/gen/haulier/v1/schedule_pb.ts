@@ -28,7 +28,7 @@ export type Schedule = Message<"haulier.v1.Schedule"> & {
   timing: {
     /**
      * Cron expression of 5 fields, or 6 with seconds first, or a macro from `@every_second` to `@yearly`: `* , - / ?`, ranges
-     * that wrap, names of months and days, `L`, `W`, `LW`, `#`, `H`. Day of month and day of week must both match when both
+     * that wrap, names of months and days, `L`, `L-3`, `W`, `LW`, `#`, `H`. Day of month and day of week must both match when both
      * are given; 0 and 7 are Sunday. A fixed time in a DST gap runs once right after it, one in a repeated hour runs once.
      * An expression that is never due is INVALID_ARGUMENT. At most 255 characters.
      *
@@ -38,8 +38,8 @@ export type Schedule = Message<"haulier.v1.Schedule"> & {
     case: "cron";
   } | {
     /**
-     * Time from one due time to the next, the first one interval after the task was made or its `start_time`. 1 s to 5
-     * years.
+     * Time from one due time to the next, the first one interval after the task was made, its schedule was last changed, or its
+     * `start_time`. It does not drift. 1 s to 5 years, in whole microseconds.
      *
      * @generated from field: google.protobuf.Duration interval = 2;
      */
@@ -48,15 +48,15 @@ export type Schedule = Message<"haulier.v1.Schedule"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Time zone of the cron expression by its IANA name, as in `Europe/Vienna`. Default: `UTC`.
+   * Time zone of the cron expression by its IANA name, as in `Europe/Vienna`. Default: `UTC`. Not with an interval.
    *
    * @generated from field: string time_zone = 3;
    */
   timeZone: string;
 
   /**
-   * What `H` in the cron expression is drawn from. Default: the name of the task; a preview without it refuses `H`. At most
-   * 255 characters.
+   * What `H` in the cron expression is drawn from. Default: the name of the task; a preview without it refuses `H`. Set, it
+   * spreads macros too: `@hourly` is then `H H * * * *`, `@daily` `H H H * * *`. Not with an interval. At most 255 characters.
    *
    * @generated from field: string seed = 4;
    */
