@@ -350,13 +350,13 @@ async def test_every_thin_call_is_a_typed_error_where_the_server_lacks_it(fake: 
 
 async def test_a_lock_is_held_renewed_and_lost(fake: FakeServer) -> None:
     async with Client(fake.address, timeout=SHORT) as client:
-        async with client.lock("one", lease_time=timedelta(seconds=0.3)) as lock:
+        async with client.lock("one", lease_time=timedelta(seconds=2)) as lock:
             assert lock.fencing_token == 7
             assert not await client.lock("one").acquire(timedelta(0))
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.8)  # without a renewal it would count as lost by now
             assert lock.held
             fake.locks["one"] = "another"
-            await asyncio.wait_for(lock.lost.wait(), 2)
+            await asyncio.wait_for(lock.lost.wait(), 10)
             with pytest.raises(haulier.LockLostError):
                 lock.check()
         fake.locks.clear()
