@@ -315,7 +315,7 @@ async fn a_job_that_ends_lets_a_waiting_claim_have_the_next_one_at_once(server: 
     update(server, limit("mail", Some(1), None)).await;
     let mut worker = worker_of(server, &["mail"]).await;
     fill(server, "mail", 20).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     for _ in 0..20 {
         let job = worker.claim_one().await;
         worker.end_well(&job.lease, completed("1")).await;
