@@ -1,10 +1,11 @@
-//! Calls of those who look after a service: queues and history.
+//! Calls of those who look after a service: queues, worker processes, figures, commands, servers, history.
 
 use futures::Stream;
 use futures::TryStreamExt as _;
 use haulier_proto::v1 as pb;
 use pb::admin_service_client::AdminServiceClient;
 use pb::queue_service_client::QueueServiceClient;
+use pb::worker_service_client::WorkerServiceClient;
 use tonic::Request;
 
 use crate::client::Client;
@@ -14,6 +15,7 @@ use crate::pages::{Page, Pages};
 use crate::retry::Repeat;
 
 type Queues = QueueServiceClient<Transport>;
+type Workers = WorkerServiceClient<Transport>;
 type Admin = AdminServiceClient<Transport>;
 
 impl Client {
@@ -62,6 +64,80 @@ impl Client {
             .unwrap_or_default())
     }
 
+    /// Sets limits of a queue over all worker processes; what the request does not name stays. Running jobs above a new limit
+    /// go on.
+    pub async fn update_queue(&self, request: pb::UpdateQueueRequest) -> Result<pb::Queue> {
+        let queues = self.queue_service();
+        let update = async |mut queues: Queues, request| queues.update_queue(request).await;
+        Ok(self
+            .call_service(queues, "UpdateQueue", Repeat::Safe, request, update)
+            .await?
+            .queue
+            .unwrap_or_default())
+    }
+
+    /// Worker processes, by name and start; of one command or one queue alone, where the request names it.
+    pub fn workers(&self, filter: pb::ListWorkersRequest) -> Pages<pb::WorkerProcess> {
+        let client = self.clone();
+        Pages::new(move |page_token| {
+            let (client, request) = (client.clone(), pb::ListWorkersRequest { page_token, ..filter.clone() });
+            Box::pin(async move {
+                let workers = client.worker_service();
+                let list = async |mut workers: Workers, request| workers.list_workers(request).await;
+                let answer = client.call_service(workers, "ListWorkers", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.workers, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+
+    /// Asks worker processes to finish what they run and claim nothing more; answers how many were asked.
+    pub async fn drain_worker(&self, request: pb::DrainWorkerRequest) -> Result<pb::DrainWorkerResponse> {
+        let workers = self.worker_service();
+        let drain = async |mut workers: Workers, request| workers.drain_worker(request).await;
+        self.call_service(workers, "DrainWorker", Repeat::Safe, request, drain).await
+    }
+
+    /// How everything fares, over so many hours back: 1 to 168. At most 2 s old.
+    pub async fn get_overview(&self, hours: u16) -> Result<pb::Overview> {
+        let (admin, request) = (self.admin_service(), pb::GetOverviewRequest { hours: i32::from(hours) });
+        let get = async |mut admin: Admin, request| admin.get_overview(request).await;
+        Ok(self
+            .call_service(admin, "GetOverview", Repeat::Safe, request, get)
+            .await?
+            .overview
+            .unwrap_or_default())
+    }
+
+    /// Commands that are served, that live jobs name, or that ran in the last week, by name; only those whose name starts so.
+    pub fn commands(&self, name_prefix: impl Into<String>) -> Pages<pb::Command> {
+        let (client, name_prefix) = (self.clone(), name_prefix.into());
+        Pages::new(move |page_token| {
+            let (client, name_prefix) = (client.clone(), name_prefix.clone());
+            Box::pin(async move {
+                let admin = client.admin_service();
+                let request = pb::ListCommandsRequest { name_prefix, page_token, ..Default::default() };
+                let list = async |mut admin: Admin, request| admin.list_commands(request).await;
+                let answer = client.call_service(admin, "ListCommands", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.commands, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+
+    /// Servers on the database, by name.
+    pub fn servers(&self) -> Pages<pb::Server> {
+        let client = self.clone();
+        Pages::new(move |page_token| {
+            let client = client.clone();
+            Box::pin(async move {
+                let admin = client.admin_service();
+                let request = pb::ListServersRequest { page_token, ..Default::default() };
+                let list = async |mut admin: Admin, request| admin.list_servers(request).await;
+                let answer = client.call_service(admin, "ListServers", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.servers, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+
     /// Months of history, newest first.
     pub fn history_months(&self) -> Pages<pb::HistoryMonth> {
         let client = self.clone();
@@ -99,6 +175,10 @@ impl Client {
 
     fn queue_service(&self) -> Queues {
         QueueServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn worker_service(&self) -> Workers {
+        WorkerServiceClient::new(self.transport()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn admin_service(&self) -> Admin {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -75,6 +76,8 @@ class FakeServer:
         self.refuse_next_outcome: report_pb2.ReportError | None = None
         self.log_gap_once = False
         self.locks: dict[str, str] = {}
+        self.lock_waited = 0.0
+        self.lock_delay = 0.0
         self._ids = itertools.count(1)
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -399,12 +402,16 @@ class FakeServer:
             yield item
 
     async def _AcquireLock(self, request: Any, context: Any) -> Any:  # noqa: N802
-        owner = self.locks.setdefault(request.name, request.owner_id)
-        if owner != request.owner_id:
-            await asyncio.sleep(min(0.05, request.wait.ToTimedelta().total_seconds()))
-            return lock_service_pb2.AcquireLockResponse(acquired=False)
+        came = time.monotonic()
+        wait = request.wait.ToTimedelta().total_seconds()
+        while self.locks.setdefault(request.name, request.owner_id) != request.owner_id:
+            if time.monotonic() >= came + wait:
+                return lock_service_pb2.AcquireLockResponse(acquired=False)
+            await asyncio.sleep(0.01)
         answer = lock_service_pb2.AcquireLockResponse(acquired=True, fencing_token=7)
-        answer.lease_time.CopyFrom(request.lease_time)
+        await asyncio.sleep(self.lock_delay)
+        waited = timedelta(seconds=self.lock_waited + time.monotonic() - came)
+        answer.lease_time.FromTimedelta(request.lease_time.ToTimedelta() + waited)
         return answer
 
     async def _RenewLock(self, request: Any, context: Any) -> Any:  # noqa: N802

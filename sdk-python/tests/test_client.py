@@ -365,6 +365,13 @@ async def test_a_lock_is_held_renewed_and_lost(fake: FakeServer) -> None:
         assert not fake.locks
 
 
+async def test_a_lock_that_was_waited_for_is_held_from_when_it_was_acquired(fake: FakeServer) -> None:
+    fake.lock_waited = 30.0
+    async with Client(fake.address, timeout=SHORT) as client, client.lock("one", lease_time=timedelta(seconds=6)) as lock:
+        # 36 s from when the call was sent, less a fifth of the lease time, not of the time that it was waited for.
+        assert timedelta(seconds=30) < lock.time_left < timedelta(seconds=35)
+
+
 async def test_the_sync_client_does_the_same_without_asyncio(fake: FakeServer) -> None:
     from haulier.sync import Client as SyncClient
 

@@ -444,3 +444,40 @@ async def test_a_recurring_task_that_is_refused_ends_the_worker_with_the_reason(
     with pytest.raises(InvalidArgumentError, match="put_recurring_task"):
         await asyncio.wait_for(worker.run(handle_signals=False), 5)
     assert not fake.sessions
+
+
+async def test_a_singleton_that_waits_for_its_lock_ends_at_once(fake: FakeServer) -> None:
+    fake.locks["alone"] = "another"
+    worker = Worker(fake.address)
+
+    @worker.background(singleton=True, name="alone")
+    async def loop(context: RunContext) -> None:
+        await context.stop.wait()
+
+    async with running(worker) as task:
+        await until(lambda: any(method == "AcquireLock" for method, _ in fake.calls))
+        worker.drain()
+        await asyncio.wait_for(task, _limits.DRAIN_STOP_GRACE - 1)
+    assert fake.locks == {"alone": "another"}
+
+
+async def test_what_a_cancelled_call_acquires_all_the_same_is_given_back(fake: FakeServer) -> None:
+    async with Client(fake.address) as client:
+        fake.lock_delay = 0.2
+        acquiring = asyncio.create_task(client.lock("one").acquire())
+        await until(lambda: "one" in fake.locks)
+        acquiring.cancel()  # it has it, and its answer is on the way
+        with pytest.raises(asyncio.CancelledError):
+            await acquiring
+        fake.lock_delay = 0.0
+        await until(lambda: "one" not in fake.locks)
+
+
+async def test_a_lock_is_lost_when_its_client_is_closed(fake: FakeServer) -> None:
+    client = Client(fake.address)
+    lock = client.lock("one")
+    assert await lock.acquire()
+    await client.close()
+    await asyncio.wait_for(lock.lost.wait(), 5)
+    assert not lock.held
+    assert not await lock.release()

@@ -29,6 +29,7 @@ from haulier import (
     Dependency,
     EnqueuedJob,
     EnqueueItem,
+    HistoryState,
     InvalidArgumentError,
     Job,
     JobCancelledError,
@@ -40,9 +41,13 @@ from haulier import (
     NonRetryable,
     NotFoundError,
     PriorityName,
+    RateLimit,
+    RecurringTask,
     RefIdPolicy,
     RetryAfter,
     RetryPolicy,
+    Schedule,
+    ServerState,
     SnapshotEvent,
     Worker,
 )
@@ -443,6 +448,102 @@ async def test_run_command(client: Client, queue: str) -> None:
             await client.run_command(double, {"n": -1}, options)
 
 
+async def test_a_run_that_is_over_its_timeout_says_so(client: Client, queue: str) -> None:
+    worker = Worker(client.address, queues=[queue])
+
+    @worker.command
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    async with running(worker):
+        with pytest.raises(JobFailedError) as caught:
+            await client.run_command(endless, options=JobOptions(queue=queue, timeout=timedelta(seconds=1)))
+    assert caught.value.failure == "timeout"
+
+
+async def test_limits_of_a_queue_are_set_and_lifted_one_by_one(client: Client, queue: str) -> None:
+    rate = RateLimit(count=7, period=timedelta(minutes=1))
+    both = await client.update_queue(queue, concurrency_limit=2, rate_limit=rate)
+    assert (both.concurrency_limit, both.rate_limit) == (2, rate)
+    one = await client.update_queue(queue, concurrency_limit=None)
+    assert (one.concurrency_limit, one.rate_limit) == (None, rate)
+    assert await client.get_queue(queue) == one
+    with pytest.raises(InvalidArgumentError):
+        await client.update_queue(queue)
+    with pytest.raises(InvalidArgumentError) as caught:
+        await client.update_queue(queue, concurrency_limit=-1)
+    assert "concurrency_limit" in caught.value.fields[0].field
+
+
+async def test_a_concurrency_limit_is_never_exceeded(client: Client, queue: str) -> None:
+    await client.update_queue(queue, concurrency_limit=2)
+    worker = Worker(client.address, queues=[queue], slots=10)
+    now, most = 0, 0
+
+    @worker.command
+    async def count() -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.05)
+        now -= 1
+
+    async with running(worker):
+        jobs = [await client.enqueue(count, options=JobOptions(queue=queue)) for _ in range(8)]
+        for job in jobs:
+            await client.wait(job, timeout=timedelta(seconds=20))
+    assert most == 2
+
+
+async def test_what_operators_see(client: Client, queue: str) -> None:
+    name = f"seen-{uuid.uuid4()}"
+    worker = Worker(client.address, name=name, queues=[queue])
+
+    @worker.command(name, worker="alone", version="7")
+    async def seen() -> None: ...
+
+    async with running(worker):
+        await client.wait(await client.enqueue(seen, options=JobOptions(queue=queue)), timeout=timedelta(seconds=10))
+        listed = [command async for command in client.list_commands(name_prefix=name)]
+        assert [(command.name, command.worker, command.versions) for command in listed] == [(name, "alone", ("7",))]
+        overview = await client.get_overview(hours=1)
+        assert overview.worker_count >= 1
+        assert overview.slot_count >= 10
+        assert len(overview.hours) == 1
+        assert overview.time is not None
+    servers = [server async for server in client.list_servers()]
+    assert [(server.is_self, server.state) for server in servers] == [(True, ServerState.ACTIVE)]
+    months = [month async for month in client.list_history_months()]
+    assert months[0].state is HistoryState.OPEN
+    with pytest.raises(haulier.FailedPreconditionError):
+        await client.drop_history_month(months[0].month)
+
+
+async def test_a_recurring_task_runs_a_command_now(client: Client, queue: str) -> None:
+    worker = Worker(client.address, queues=[queue])
+    ran = asyncio.Event()
+    seen: list[tuple[bool, str | None]] = []
+
+    @worker.command
+    async def tick(job: Job) -> None:
+        seen.append((job.transient, job.recurring_task))
+        ran.set()
+
+    name = f"tick-{queue}"
+    task = RecurringTask(
+        name=name,
+        schedule=Schedule(interval=timedelta(seconds=1)),
+        command="tick",
+        options=JobOptions(queue=queue),
+        run_command=True,
+    )
+    async with running(worker):
+        await client.put_recurring_task(task)
+        await asyncio.wait_for(ran.wait(), 20)
+        await client.delete_recurring_task(name)
+    assert seen[0] == (True, name)
+
+
 async def test_a_batch_with_dependencies(client: Client, queue: str) -> None:
     worker = Worker(client.address, queues=[queue])
 
@@ -493,6 +594,13 @@ async def test_a_lock_is_exclusive(client: Client, queue: str) -> None:
     await lock.release()
     async with other:
         assert other.fencing_token > token
+
+
+async def test_a_lock_outlives_code_that_blocks_the_event_loop_for_longer_than_its_lease(client: Client, queue: str) -> None:
+    async with client.lock(f"lock-{queue}", lease_time=timedelta(seconds=5)) as lock:
+        time.sleep(6.5)  # nothing renews it in this thread
+        lock.check()
+        assert not await client.lock(f"lock-{queue}").acquire(timedelta(0))
 
 
 WORKER = """

@@ -19,11 +19,12 @@
 //! | [`web`] | liveness and readiness on the same port |
 //! | [`server`] | composition and lifecycle: bind, open, serve, drain, stop |
 //! | [`cli`] | the command line's client, a user of the Rust SDK |
+//! | `cli::bench` | the benchmark, with a bare service on the bare driver to compare with |
 //! | [`telemetry`] | the log |
 //!
 //! # What is not
 //! - Nothing below [`rpc`] knows protobuf.
-//! - Nothing above [`store`] knows SQL.
+//! - Nothing above [`store`] knows SQL, but for the benchmark's floor.
 //! - Nobody but [`clock`] asks the time, and the engine feeds it the database's.
 //! - Nobody but [`outbound`], and [`cli`] as a client, calls out.
 //! - Nobody but [`server`] starts long-lived tasks.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use haulier_server::engine::{Engine, EnqueueCall, ListCall};
-use haulier_server::model::{Filter, JobId, Order, Payload, RefPolicy, Spec, Work};
+use haulier_server::model::{Filter, JobId, Order, Payload, RefPolicy, ServerAbout, Spec, Work};
 use haulier_server::store::{OpenOptions, open};
 use sqlx::{Connection as _, Executor as _, Row as _};
 
@@ -75,7 +75,7 @@ async fn vanish(engine: &Engine) {
 
 async fn check_nothing_is_lost(url: &str) -> Vec<JobId> {
     let store = open(url, OpenOptions::default()).await.unwrap();
-    let engine = Engine::start(store, "test".into()).await.unwrap();
+    let engine = Engine::start(store, ServerAbout::default()).await.unwrap();
     let others: Vec<_> = (0..4).map(|_| tokio::spawn(enqueue_many(engine.clone(), 60))).collect();
     vanish(&engine).await;
     let mut acknowledged = Vec::new();

@@ -4,12 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted fails it, at its line")]
 
+#[path = "system/admin.rs"]
+mod admin;
 #[path = "system/api.rs"]
 mod api;
 #[path = "system/bad_input.rs"]
 mod bad_input;
 #[path = "system/batch.rs"]
 mod batch;
+#[path = "system/bench.rs"]
+mod bench;
 #[path = "system/bulk.rs"]
 mod bulk;
 #[path = "system/callback.rs"]
@@ -26,6 +30,8 @@ mod enqueue;
 mod estimate;
 #[path = "system/explain.rs"]
 mod explain;
+#[path = "system/fairness.rs"]
+mod fairness;
 #[path = "system/fuzz.rs"]
 mod fuzz;
 #[path = "system/history.rs"]

@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _limits as limits
@@ -39,28 +39,33 @@ _RANK = {
     StopKind.LEASE_LOST: 4,
 }
 
-_log_lock = threading.Lock()
+_lock = threading.Lock()
 
 
 class Attempt:
     """One attempt, shared by the session's thread and the handler's."""
 
-    def __init__(self, leased: lease_pb2.LeasedJob, definition: CommandDefinition, session: Session) -> None:
+    # Most attempts never need these: they are made on first use.
+    ended = False
+    """The handler has ended, or is no longer waited for."""
+    task: asyncio.Task[None] | None = None
+    begun = False
+    """Its task has begun."""
+    stop_timers: tuple[asyncio.TimerHandle, ...] = ()
+    """Ends of the graces of its stop signals."""
+    pending: Sequence[Reported[EnqueuedJob]] = ()
+    """Jobs being made; the outcome waits for those that the handler did not wait for."""
+    with_outcome: Sequence[enqueue_pb2.EnqueueItem] = ()
+    _log_bytes = 0
+    _log_dropped = 0
+    _log_waiters: tuple[concurrent.futures.Future[None], ...] = ()
+
+    def __init__(self, leased: lease_pb2.LeasedJob, lease: str, definition: CommandDefinition, session: Session) -> None:
         self.leased = leased
-        self.lease = leased.lease
+        self.lease = lease
         self.definition = definition
         self.session = session
         self.job = Job(leased, self)
-        self.ended = False
-        """The handler has ended, or is no longer waited for."""
-        self.task: asyncio.Task[None] | None = None
-        self.timers: list[asyncio.TimerHandle] = []
-        self.pending: list[Reported[EnqueuedJob]] = []
-        """Jobs being made; the outcome waits for those that the handler did not wait for."""
-        self.with_outcome: list[enqueue_pb2.EnqueueItem] = []
-        self._log_bytes = 0
-        self._log_dropped = 0
-        self._log_waiters: list[concurrent.futures.Future[None]] = []
 
     @property
     def name(self) -> str:
@@ -83,11 +88,11 @@ class Attempt:
             return DONE
         entry = log_entry(level, message, fields)
         size = entry.ByteSize() + 64
-        with _log_lock:
+        with _lock:
             waiting = DONE
             if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX // 2:
                 if not self._log_waiters:
-                    self._log_waiters.append(concurrent.futures.Future())
+                    self._log_waiters = (concurrent.futures.Future(),)
                 waiting = Reported(self._log_waiters[0])
             if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX:
                 self._log_dropped += 1
@@ -103,18 +108,18 @@ class Attempt:
         """The line that tells of dropped lines, if there are any."""
         if not self._log_dropped:
             return None
-        with _log_lock:
+        with _lock:
             dropped, self._log_dropped = self._log_dropped, 0
         text = f"{dropped} log lines were left out: they came faster than the server takes them"
         return log_entry(LogLevel.WARN, text, {})
 
     def logs_stored(self, size: int) -> None:
         """Makes room for log lines."""
-        with _log_lock:
+        with _lock:
             self._log_bytes -= size
             if self._log_bytes > limits.LOG_BUFFER_BYTES_MAX // 4 or not self._log_waiters:
                 return
-            waiters, self._log_waiters = self._log_waiters, []
+            waiters, self._log_waiters = self._log_waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -139,18 +144,36 @@ class Attempt:
     def enqueue(self, item: EnqueueItem, request_id: str | None) -> Reported[EnqueuedJob]:
         """Stores a job by the session's connection."""
         made = Reported(self.session.enqueue(item, request_id))
-        self.pending.append(made)
+        with _lock:
+            if isinstance(self.pending, list):
+                self.pending.append(made)
+            else:
+                self.pending = [made]
         return made
 
     def enqueue_with_outcome(self, item: EnqueueItem) -> None:
         """Keeps a job for the outcome."""
         message = enqueue_pb2.EnqueueItem()
         write_item(item, message, "enqueue_with_outcome")
-        self.with_outcome.append(message)
+        with _lock:
+            if isinstance(self.with_outcome, list):
+                self.with_outcome.append(message)
+            else:
+                self.with_outcome = [message]
 
     def get_job(self, job: int | str) -> Reported[JobResult]:
         """Reads a job by the session's connection."""
         return Reported(self.session.get_job(job))
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker process is about to end."""
+        return self.session.draining
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the lease could not be renewed lately."""
+        return self.session.in_doubt
 
 
 def log_entry(level: LogLevel, message: str, fields: Mapping[str, str]) -> report_pb2.LogEntry:
@@ -171,10 +194,15 @@ def log_entry(level: LogLevel, message: str, fields: Mapping[str, str]) -> repor
 def outcome_of_result(attempt: Attempt, result: Any) -> report_pb2.OutcomeReport | None:
     """What a returned value comes to."""
     report = report_pb2.OutcomeReport(lease=attempt.lease)
-    try:
-        report.complete.result.CopyFrom(encode(result, "result"))
-    except PayloadError as error:
-        return unstorable(attempt.lease, str(error))
+    if result is None:
+        report.complete.result.SetInParent()
+    else:
+        try:
+            report.complete.result.CopyFrom(encode(result, "result"))
+        except PayloadError as error:
+            return unstorable(attempt.lease, str(error))
+    if not attempt.with_outcome:
+        return report
     report.complete.enqueue.extend(attempt.with_outcome)
     if report.ByteSize() > limits.OUTCOME_BYTES_MAX:
         return unstorable(

@@ -303,7 +303,8 @@ class Client:
         message = _run_request(command, request, options, "run_command")
         if wait is not None:
             message.wait.CopyFrom(duration(wait))
-        longest = wait or (options and options.timeout) or timedelta(minutes=10)
+        # Without a wait the server answers when the run has ended, which may begin as late as its timeout and last as long.
+        longest = wait if wait is not None else 2 * ((options and options.timeout) or timedelta(minutes=10))
         answer = await self._connection.call(
             methods.RUN_COMMAND,
             message,
@@ -623,9 +624,22 @@ class Client:
         answer = await self._connection.call(methods.GET_RECURRING_TASK, message, operation="get_recurring_task")
         return read(RecurringTask, answer.task)
 
-    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> Pages[RecurringTask]:
-        """Tasks, by name."""
+    def list_recurring_tasks(
+        self, *, name_prefix: str = "", command: str = "", paused: bool | None = None, enabled: bool | None = None
+    ) -> Pages[RecurringTask]:
+        """Tasks, by name, without their requests.
+
+        Args:
+            name_prefix: Only tasks whose name starts so.
+            command: Only tasks that run this command.
+            paused: Only tasks that an operator has paused, or only those that none has.
+            enabled: Only tasks that their program has enabled, or only those that it has not.
+        """
         message = recurring_task_service_pb2.ListRecurringTasksRequest(name_prefix=name_prefix, command=command)
+        if paused is not None:
+            message.paused = paused
+        if enabled is not None:
+            message.enabled = enabled
         return self._pages(methods.LIST_RECURRING_TASKS, message, "list_recurring_tasks", "tasks", RecurringTask)
 
     async def delete_recurring_task(self, name: str) -> RecurringTask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import types
@@ -77,6 +78,12 @@ def command(
     if function_or_name is None or isinstance(function_or_name, str):
         return declare
     return declare(function_or_name)
+
+
+def remember(function: Callable[..., Any], definition: CommandDefinition) -> None:
+    """Makes the function stand for this command where one is enqueued, unless it stands for one already."""
+    with contextlib.suppress(TypeError):  # some callables cannot be looked up
+        _definitions.setdefault(function, definition)
 
 
 def definition_of(function: Callable[..., Any]) -> CommandDefinition:

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from ._client import EnqueueItem, inherit, read_result, result_of
 from ._convert import read, read_payload, read_time
-from ._errors import Cancelled, InvalidArgumentError, JobFailedError
+from ._errors import Cancelled, InvalidArgumentError, JobFailedError, UnreadableRequestError
 from ._log import JobLogger
 from ._options import JobOptions, Word
 from ._payload import Payload, decode
@@ -120,6 +120,16 @@ class JobPort(Protocol):
         """Reads a job."""
         ...
 
+    @property
+    def draining(self) -> bool:
+        """Whether the worker process is about to end."""
+        ...
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the lease could not be renewed lately."""
+        ...
+
 
 class Job:
     """A job in a handler's hands: what is to be done, on whose behalf, and how to tell of it.
@@ -127,17 +137,18 @@ class Job:
     Every method may be called from async and from sync code, and from any thread.
     """
 
+    # Made when they are asked for.
+    _options: JobOptions | None = None
+    _parents: tuple[ParentResult, ...] | None = None
+    _stop: StopSignal | None = None
+    _stopped: threading.Event | None = None
+    _logger: JobLogger | None = None
+
     def __init__(self, leased: lease_pb2.LeasedJob, port: JobPort) -> None:
         self._leased = leased
         self._port = port
-        self._options: JobOptions | None = None
-        self._parents: tuple[ParentResult, ...] | None = None
-        self._stop: StopSignal | None = None
-        self._stopped: threading.Event | None = None
-        self._draining: Callable[[], bool] = bool
-        self._in_doubt: Callable[[], bool] = bool
-        self._deadline = time.monotonic() + leased.timeout.seconds + leased.timeout.nanos / 1e9
-        self._logger: JobLogger | None = None
+        timeout = leased.timeout
+        self._deadline = time.monotonic() + timeout.seconds + timeout.nanos / 1e9
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.command!r} run {self.run} attempt {self.attempt}>"
@@ -161,8 +172,15 @@ class Job:
 
     @property
     def request(self) -> Any:
-        """The request, decoded from JSON; bytes when bytes were sent; None for nothing."""
-        return decode(self._leased.request)
+        """The request, decoded from JSON; bytes when bytes were sent; None for nothing.
+
+        Raises:
+            UnreadableRequestError: It is not the JSON it is said to be.
+        """
+        try:
+            return decode(self._leased.request)
+        except ValueError as error:
+            raise UnreadableRequestError(f"request: is not JSON: {error}") from error
 
     @property
     def request_payload(self) -> Payload | None:
@@ -392,12 +410,12 @@ class Job:
     @property
     def draining(self) -> bool:
         """Whether the worker process is about to end: a good moment to save a checkpoint and return or go on quickly."""
-        return self._draining()
+        return self._port.draining
 
     @property
     def in_doubt(self) -> bool:
         """Whether the lease could not be renewed lately, so that another attempt may begin elsewhere."""
-        return self._in_doubt()
+        return self._port.in_doubt
 
     @property
     def time_left(self) -> timedelta:

@@ -82,6 +82,8 @@ REASON_BYTES_MAX: Final = 4 << 10
 # Locks and periodic workers.
 LOCK_LEASE: Final = timedelta(seconds=30)
 LOCK_WAIT_MAX: Final = timedelta(seconds=30)
+LOCK_LAST_WORDS: Final = 2.0
+"""Seconds that a client that is closed takes to give back what a lock's cancelled call may have acquired."""
 BACKGROUND_DELAY_FIRST: Final = 1.0
 BACKGROUND_DELAY_MAX: Final = 60.0
 

@@ -59,6 +59,8 @@ class Payload:
 
 def decode(payload: payload_pb2.Payload) -> Any:
     """The value of a payload; None for an empty one."""
+    if text := payload.json:
+        return _loads(text)
     kind = payload.WhichOneof("kind")
     if kind == "json":
         return json_codec.loads(payload.json)
@@ -90,11 +92,14 @@ def encode(value: object, operation: str = "encode") -> payload_pb2.Payload:
         made = payload_pb2.Payload(json=json_format.MessageToJson(value, indent=None))
     else:
         try:
-            made = payload_pb2.Payload(json=_dumps(value))
+            text = _dumps(value)
+            made = payload_pb2.Payload(json=text)
         except (TypeError, ValueError, RecursionError) as error:
             raise PayloadError(
                 f"a value of type {type(value).__name__} has no JSON form: {error}", operation=operation
             ) from error
+        if len(text) * 4 < limits.PAYLOAD_BYTES_MAX - 64:
+            return made  # short enough in any case; to ask for its size is to encode it once more
     size = made.ByteSize()
     if size > limits.PAYLOAD_BYTES_MAX:
         raise PayloadError(
@@ -140,6 +145,17 @@ _PLAIN_FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 _dumps: Callable[[object], str] = json_codec.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
 ).encode
+
+_scan: Callable[[str, int], tuple[Any, int]] = cast("Any", json_codec.JSONDecoder()).scan_once
+
+
+def _loads(text: str) -> Any:
+    """As `json.loads`, without its search for white space where there is none."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json_codec.loads(text)
+    return value if end == len(text) else json_codec.loads(text)
 
 
 def _is_pydantic(kind: Any) -> bool:

@@ -139,9 +139,7 @@ class LocalWorker:
 
     async def _work_alone(self, client: Client, lock_name: str) -> None:
         lock = client.lock(lock_name, owner=self.name, lease_time=self._lease_time)
-        while not self._stopping and not await lock.acquire(timedelta(seconds=10)):
-            pass
-        if self._stopping and not lock.held:
+        if not await self._acquire(lock):
             return
         work = asyncio.ensure_future(self._work(client, lock))
         lost = asyncio.ensure_future(lock.lost.wait())
@@ -164,6 +162,18 @@ class LocalWorker:
                 await lock.detach()
             else:
                 await lock.release()
+
+    async def _acquire(self, lock: Lock) -> bool:
+        """Waits for the lock, or for the stop signal."""
+        acquiring = asyncio.ensure_future(lock.acquire())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((acquiring, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return acquiring.done() and acquiring.result()
+        finally:
+            acquiring.cancel()
+            stopping.cancel()
+            await asyncio.gather(acquiring, stopping, return_exceptions=True)
 
     async def _work(self, client: Client, lock: Lock | None) -> None:
         raise NotImplementedError

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import timedelta
 from types import TracebackType
@@ -16,25 +14,20 @@ from . import _limits as limits
 from ._client import Client
 from ._lock import Lock
 from ._pages import Page, Pages
+from ._threads import LoopThread
 
 T = TypeVar("T")
 
 
-class Portal:
-    """An event loop in a daemon thread, started when it is first used."""
+class Portal(LoopThread):
+    """The event loop of a client that blocks."""
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
-        self._closed = False
+        super().__init__("haulier-client")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine and blocks until it is done."""
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._started())
-        except BaseException:
-            work.close()
-            raise
+        future = self.submit(work)
         try:
             return future.result()
         except BaseException:
@@ -49,39 +42,8 @@ class Portal:
                 yield item[0]
         finally:
             close = getattr(iterator, "aclose", None)
-            if close is not None and not self._closed:
+            if close is not None and not self.closed:
                 self.run(close())
-
-    def close(self) -> None:
-        """Ends the thread."""
-        with self._lock:
-            self._closed = True
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the client is closed")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(self._loop,), name="haulier-client", daemon=True).start()
-            return self._loop
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        with contextlib.suppress(Exception):
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
 async def _made(source: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
@@ -112,7 +74,7 @@ class SyncPages(Generic[T]):
 
 
 class SyncLock:
-    """A named lock that blocks; see `haulier.Lock`. It is renewed by the client's thread while it is held."""
+    """A named lock that blocks; see `haulier.Lock`. It is renewed by a thread of the client's while it is held."""
 
     def __init__(self, portal: Portal, lock: Lock) -> None:
         self._portal = portal

@@ -797,6 +797,7 @@ class RecurringTask:
     skip_count: int = 0
     last_skip_time: datetime | None = None
     last_skip_reason: str | None = None
+    upcoming_times: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,10 @@ class Line:
         self.size = entry.ByteSize() + 16
 
 
+_NO_LINES: collections.deque[Line] = collections.deque[Line](maxlen=0)
+"""Of all leases that have logged nothing."""
+
+
 class Held:
     """A lease, and what is not yet stored of it."""
 
@@ -90,6 +94,7 @@ class Held:
         "lost",
         "outcome",
         "outcome_sent",
+        "outcome_size",
         "progress",
         "progress_sent",
         "progress_timer",
@@ -101,18 +106,19 @@ class Held:
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
         self.lease = attempt.lease
-        self.lines: collections.deque[Line] = collections.deque()
+        self.lines = _NO_LINES
         self.stored = self.sent = attempt.leased.log_sequence
         self.checkpoint: payload_pb2.Payload | None = None
         self.checkpoint_sequence = self.checkpoint_stored = attempt.leased.checkpoint_sequence
         self.checkpoint_sent = False
-        self.checkpoint_future: list[tuple[int, concurrent.futures.Future[None]]] = []
+        self.checkpoint_future: tuple[tuple[int, concurrent.futures.Future[None]], ...] = ()
         self.progress: float | None = None
         self.status: str | None = None
         self.progress_sent = 0.0
         self.progress_timer: asyncio.TimerHandle | None = None
         self.outcome: report_pb2.OutcomeReport | None = None
         self.outcome_sent = False
+        self.outcome_size = 0
         self.lost = False
         """Its session is over: only an outcome that is ready may still be told."""
 
@@ -120,6 +126,12 @@ class Held:
     def last(self) -> int:
         """Sequence of the last line."""
         return self.stored + len(self.lines)
+
+    def own_lines(self) -> collections.deque[Line]:
+        """Its lines, to be added to."""
+        if self.lines is _NO_LINES:
+            self.lines = collections.deque[Line]()
+        return self.lines
 
 
 class Reports:
@@ -137,7 +149,7 @@ class Reports:
         self._checkpoints: dict[str, Held] = {}
         self._progress: dict[str, Held] = {}
         self._outcomes: dict[str, Held] = {}
-        self._received: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._received: list[tuple[int, int, Callable[[], None]]] = []
         self._outcome_count = 0
         self._wake = asyncio.Event()
         self._session_id = ""
@@ -201,6 +213,9 @@ class Reports:
         self._beat = 0
         self._beats_sent.clear()
         self._beat_due = True
+        received, self._received = self._received, []  # of the session before: nothing to this one
+        for _, _, told in received:
+            told()
 
     def hold(self, attempt: Attempt) -> None:
         """Adds a lease to the inventory."""
@@ -215,12 +230,10 @@ class Reports:
         """Everything held."""
         return [held.attempt for held in self._held.values()]
 
-    def received(self, claim_loop: int, sequence: int) -> asyncio.Future[None]:
-        """Says that a claim's answer arrived; done when it was sent."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._received.append((claim_loop, sequence, future))
+    def received(self, claim_loop: int, sequence: int, told: Callable[[], None]) -> None:
+        """Says that a claim's answer arrived; calls `told` when it was sent."""
+        self._received.append((claim_loop, sequence, told))
         self._wake.set()
-        return future
 
     def beat(self) -> None:
         """Sends a heartbeat."""
@@ -238,18 +251,24 @@ class Reports:
             return
         dropped = attempt.take_dropped()
         if dropped is not None and not held.lost:
-            held.lines.append(Line(dropped, 0, time.monotonic()))
+            held.own_lines().append(Line(dropped, 0, time.monotonic()))
             self._logs[held.lease] = held
         if outcome is None or (held.lost and outcome.WhichOneof("outcome") != "complete"):
             self._forget(held)
             return
-        outcome.log_sequence = held.last
-        held.outcome = outcome
+        if held.lines or held.stored:
+            outcome.log_sequence = held.last
+        self._set_outcome(held, outcome)
         self._outcome_count += 1
         self._idle.clear()
-        self._progress.pop(held.lease, None)
+        if self._progress:
+            self._progress.pop(held.lease, None)
         self._outcomes[held.lease] = held
         self._wake.set()
+
+    def _set_outcome(self, held: Held, outcome: report_pb2.OutcomeReport) -> None:
+        held.outcome = outcome
+        held.outcome_size = outcome.ByteSize() + 16
 
     def lose_leases(self) -> list[Attempt]:
         """The session is over: keeps the outcomes that are ready and drops everything else. Gives what still runs."""
@@ -347,8 +366,7 @@ class Reports:
 
     async def _write(self, stream: Stream) -> None:
         while True:
-            await self._wake.wait()
-            await asyncio.sleep(0)  # what happens at the same time goes into one message
+            await self._wake.wait()  # what happens in one turn of the loop goes into one message
             self._wake.clear()
             while True:
                 received = self._received[:256]
@@ -356,30 +374,33 @@ class Reports:
                 if message is None:
                     break
                 await stream.write(message)
-                del self._received[: len(received)]
-                for _, _, future in received:
-                    if not future.done():
-                        future.set_result(None)
+                if received:
+                    del self._received[: len(received)]
+                    for _, _, told in received:
+                        told()
 
-    def _next_message(self, received: list[tuple[int, int, asyncio.Future[None]]]) -> pb.ReportJobsRequest | None:
+    def _next_message(self, received: list[tuple[int, int, Callable[[], None]]]) -> pb.ReportJobsRequest | None:
+        """What there is to be told and fits into one message; None when that is nothing."""
         message = pb.ReportJobsRequest()
         room = limits.REPORT_BYTES_MAX
         for claim_loop, sequence, _ in received:
             message.received.add(loop=claim_loop, sequence=sequence)
+        if self._first:
+            message.session_id = self._session_id
         if self._beat_due:
             room -= self._add_heartbeat(message)
         # Outcomes come before logs of other jobs: they free the lease.
-        room = self._add_logs(message, self._outcomes, room)
-        room = self._add_outcomes(message, room)
-        room = self._add_logs(message, self._logs, room)
-        room = self._add_checkpoints(message, room)
-        self._add_progress(message, room)
-        if self._first:
-            message.session_id = self._session_id
-        elif not message.ByteSize():
-            return None
+        if self._outcomes:
+            room = self._add_logs(message, self._outcomes, room)
+            room = self._add_outcomes(message, room)
+        if self._logs:
+            room = self._add_logs(message, self._logs, room)
+        if self._checkpoints:
+            room = self._add_checkpoints(message, room)
+        if self._progress:
+            self._add_progress(message, room)
         self._first = False
-        return message
+        return message if message.ListFields() else None
 
     def _add_heartbeat(self, message: pb.ReportJobsRequest) -> int:
         self._beat_due = False
@@ -392,8 +413,11 @@ class Reports:
         return heartbeat.ByteSize()
 
     def _add_logs(self, message: pb.ReportJobsRequest, ready: dict[str, Held], room: int) -> int:
-        for lease in list(ready):
-            held = ready[lease]
+        for lease, held in list(ready.items()):
+            if not held.lines:
+                if ready is self._logs:
+                    del ready[lease]
+                continue
             while held.sent < held.last:
                 if len(message.logs) >= limits.REPORT_ITEMS_MAX:
                     return room
@@ -431,18 +455,17 @@ class Reports:
         return report
 
     def _add_outcomes(self, message: pb.ReportJobsRequest, room: int) -> int:
-        for lease in list(self._outcomes):
-            held = self._outcomes[lease]
-            if held.outcome is None or held.sent < held.last:
+        ready = self._outcomes
+        for lease, held in list(ready.items()):
+            outcome = held.outcome
+            if outcome is None or (held.lines and held.sent < held.last):
                 continue
-            size = held.outcome.ByteSize() + 8
-            in_flight = self._outcome_count - len(self._outcomes)
-            if size > room or in_flight >= limits.OUTCOMES_UNACKNOWLEDGED_MAX:
+            if held.outcome_size > room or self._outcome_count - len(ready) >= limits.OUTCOMES_UNACKNOWLEDGED_MAX:
                 break
-            message.outcomes.append(held.outcome)
+            message.outcomes.append(outcome)
             held.outcome_sent = True
-            del self._outcomes[lease]
-            room -= size
+            del ready[lease]
+            room -= held.outcome_size
         return room
 
     def _add_checkpoints(self, message: pb.ReportJobsRequest, room: int) -> int:
@@ -536,7 +559,7 @@ class Reports:
         """Sends again from what is stored; what is no longer here is told as missing."""
         if stored < held.stored:
             missing = report_pb2.LogEntry(level=log_pb2.LOG_LEVEL_WARN, message="(this line was lost)")
-            held.lines.extendleft(Line(missing, 0, time.monotonic()) for _ in range(held.stored - stored))
+            held.own_lines().extendleft(Line(missing, 0, time.monotonic()) for _ in range(held.stored - stored))
             held.stored = stored
         held.sent = held.stored
         if held.lines:
@@ -563,7 +586,7 @@ class Reports:
                 self._forget(held)
                 return
             outcome.log_sequence = held.outcome.log_sequence
-            held.outcome = outcome
+            self._set_outcome(held, outcome)
             held.outcome_sent = False
             self._outcomes[held.lease] = held
         elif part == "checkpoints" or (part == "" and held.checkpoint_sent):
@@ -604,11 +627,14 @@ class Reports:
         if self._held.pop(lease, None) is None:
             return
         for ready in (self._logs, self._checkpoints, self._progress, self._outcomes):
-            ready.pop(lease, None)
+            if ready:
+                ready.pop(lease, None)
         if held.progress_timer is not None:
             held.progress_timer.cancel()
-        self._fail_checkpoints(held)
-        self._clear_lines(held)
+        if held.checkpoint_future:
+            self._fail_checkpoints(held)
+        if held.lines:
+            self._clear_lines(held)
         if held.outcome is not None:
             self._outcome_count -= 1
             if not self._outcome_count:
@@ -628,7 +654,7 @@ class Reports:
         if held is None or held.lost or held.outcome is not None:
             attempt.logs_stored(line.room)  # nobody takes it any more; who waits for room must not wait for ever
             return
-        held.lines.append(line)
+        held.own_lines().append(line)
         self._logs[attempt.lease] = held
         self._wake.set()
 
@@ -673,7 +699,7 @@ class Reports:
         held.checkpoint_sequence += 1
         held.checkpoint = payload
         held.checkpoint_sent = False
-        held.checkpoint_future.append((held.checkpoint_sequence, future))
+        held.checkpoint_future += ((held.checkpoint_sequence, future),)
         self._checkpoints[lease] = held
         self._wake.set()
 
@@ -682,16 +708,16 @@ class Reports:
         if sequence >= held.checkpoint_sequence:
             held.checkpoint = None
             self._checkpoints.pop(held.lease, None)
-        waiting, held.checkpoint_future = held.checkpoint_future, []
+        waiting, held.checkpoint_future = held.checkpoint_future, ()
         for wanted, future in waiting:
             if wanted <= sequence:
                 if not future.done():
                     future.set_result(None)
             else:
-                held.checkpoint_future.append((wanted, future))
+                held.checkpoint_future += ((wanted, future),)
 
     def _fail_checkpoints(self, held: Held, why: str = "the lease is no longer held") -> None:
-        waiting, held.checkpoint_future = held.checkpoint_future, []
+        waiting, held.checkpoint_future = held.checkpoint_future, ()
         for _, future in waiting:
             if not future.done():
                 future.set_exception(Cancelled(f"the checkpoint was not stored: {why}"))

@@ -6,6 +6,7 @@ It lives in an OS thread with an event loop of its own, so that no handler, what
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -127,6 +128,11 @@ class Session:
         self._session_id = ""
         self._claim = ClaimLoop()
         self._busy = 0
+        self._starting = collections.deque[tuple[float, list[Attempt]]]()
+        """What waits for its `received` to be sent, and since when."""
+        self._late_start: asyncio.TimerHandle | None = None
+        self._timeout_timer: asyncio.TimerHandle | None = None
+        self._timeouts_at = 0.0
         self._moved = asyncio.Event()
         """Slots, outcomes or doubt changed: look again whether to claim."""
         self._quiet = asyncio.Event()
@@ -355,40 +361,74 @@ class Session:
     def _take(self, answer: pb.ClaimJobResponse, sequence: int) -> None:
         attempts: list[Attempt] = []
         for leased in answer.jobs:
-            if self.reports.attempt(leased.lease) is not None:
+            lease = leased.lease
+            if self.reports.attempt(lease) is not None:
                 continue
             definition = self._definitions.get(leased.command)
             if definition is None:
                 _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
                 definition = _unserved
-            attempt = Attempt(leased, definition, self)
-            attempt.job._draining = self._is_draining  # noqa: SLF001
-            attempt.job._in_doubt = self._is_in_doubt  # noqa: SLF001
+            attempt = Attempt(leased, lease, definition, self)
             self.reports.hold(attempt)
             attempts.append(attempt)
         self._busy += len(attempts)
         self._quiet.clear()
-        start = functools.partial(self._start, attempts)
         # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
-        late = asyncio.get_running_loop().call_later(limits.RECEIVED_WAIT, start)
+        self._starting.append((time.monotonic(), attempts))
+        if self._late_start is None:
+            self._late_start = asyncio.get_running_loop().call_later(limits.RECEIVED_WAIT, self._start_late)
+        self.reports.received(0, sequence, functools.partial(self._start, attempts))
 
-        def told(_: asyncio.Future[None]) -> None:
-            late.cancel()
-            start()
-
-        self.reports.received(0, sequence).add_done_callback(told)
+    def _start_late(self) -> None:
+        """Starts handlers that have waited too long for their `received` to be sent."""
+        assert self._loop is not None
+        self._late_start = None
+        latest = time.monotonic() - limits.RECEIVED_WAIT
+        for came, attempts in list(self._starting):
+            if came > latest:
+                self._late_start = self._loop.call_later(came - latest, self._start_late)
+                return
+            self._start(attempts)
 
     def _start(self, attempts: list[Attempt]) -> None:
-        assert self._loop is not None
         starting, attempts[:] = attempts[:], []  # once only
-        for attempt in starting:
-            if attempt.leased.HasField("timeout"):
-                left = attempt.job._seconds_left()  # noqa: SLF001
-                attempt.timers.append(self._loop.call_later(left, self._timed_out, attempt))
-            if attempt.leased.strict and self.in_doubt:
-                self._stop(attempt, _IN_DOUBT)
-        if starting:
-            self._runner.start(starting)
+        self._starting = collections.deque(one for one in self._starting if one[1])
+        if not starting:
+            return
+        if self.in_doubt:
+            for attempt in starting:
+                if attempt.leased.strict:
+                    self._stop(attempt, _IN_DOUBT)
+        self._watch_timeouts(starting)
+        self._runner.start(starting)
+
+    def _watch_timeouts(self, attempts: Sequence[Attempt]) -> None:
+        """Sees to it that `_timeouts` runs when the first of these is over. One timer serves all attempts."""
+        assert self._loop is not None
+        deadlines = [attempt.job._deadline for attempt in attempts if attempt.leased.HasField("timeout")]  # noqa: SLF001
+        if not deadlines:
+            return
+        earliest = min(deadlines)
+        if self._timeout_timer is not None:
+            if self._timeouts_at <= earliest:
+                return
+            self._timeout_timer.cancel()
+        self._timeouts_at = earliest
+        self._timeout_timer = self._loop.call_later(max(0.0, earliest - time.monotonic()), self._timeouts)
+
+    def _timeouts(self) -> None:
+        """Stops what has used up its timeout."""
+        self._timeout_timer = None
+        now = time.monotonic()
+        left: list[Attempt] = []
+        for attempt in self.reports.attempts():
+            if attempt.ended or not attempt.leased.HasField("timeout"):
+                continue
+            if attempt.job._deadline <= now:  # noqa: SLF001
+                self._timed_out(attempt)
+            else:
+                left.append(attempt)
+        self._watch_timeouts(left)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
         for attempt, outcome in ends:
@@ -402,9 +442,8 @@ class Session:
 
     def _free(self, attempt: Attempt) -> None:
         attempt.ended = True
-        for timer in attempt.timers:
+        for timer in attempt.stop_timers:
             timer.cancel()
-        attempt.timers.clear()
         self._busy -= 1
         if not self._busy:
             self._quiet.set()
@@ -423,7 +462,7 @@ class Session:
             return
         assert self._loop is not None
         grace = (signal.grace or limits.STOP_GRACE).total_seconds()
-        attempt.timers.append(self._loop.call_later(grace, self._abandon, attempt, signal))
+        attempt.stop_timers += (self._loop.call_later(grace, self._abandon, attempt, signal),)
         if first:
             self._runner.cancel(attempt)
 
@@ -515,12 +554,6 @@ class Session:
                         self._stop(attempt, _IN_DOUBT)
             self._acknowledged.clear()
             await self._acknowledged.wait()
-
-    def _is_draining(self) -> bool:
-        return self.draining
-
-    def _is_in_doubt(self) -> bool:
-        return self.in_doubt
 
     def _drain(self, grace: timedelta | None) -> None:
         if self.draining:

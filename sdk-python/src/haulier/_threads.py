@@ -1,16 +1,18 @@
-"""Threads for sync handlers: reused, and left alone when a handler never ends, so that a program can still exit."""
+"""Threads: for sync handlers, reused, and left alone when a handler never ends; and for event loops of the SDK's own."""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import queue
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 Work = Callable[[], None]
+T = TypeVar("T")
 
 
 class ThreadRun:
@@ -49,6 +51,59 @@ class ThreadRun:
             self._ended.set_exception(raised)
         else:  # SystemExit and the like are the thread's own matter
             self._ended.set_exception(RuntimeError(f"{type(raised).__name__}: {raised}"))
+
+
+class LoopThread:
+    """An event loop in a daemon thread, started when it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Runs a coroutine in it.
+
+        Raises:
+            RuntimeError: It is closed.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._started())
+        except BaseException:
+            work.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the thread."""
+        with self._lock:
+            self.closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self.closed:
+                raise RuntimeError("the client is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True).start()
+            return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        with contextlib.suppress(Exception):
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 class Threads:

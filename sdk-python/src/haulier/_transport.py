@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -22,6 +22,9 @@ from . import _limits as limits
 from ._errors import HaulierError, InvalidArgumentError, ResourceExhaustedError, UnavailableError, from_rpc_error
 from ._methods import Method
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._lock import Keeper
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -64,12 +67,14 @@ class Connection:
         self._metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {key}"),) if key else ()
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[object, Any] = {}
+        self.keeper: Keeper | None = None
+        """Who renews the locks that were acquired over it; ends with it."""
 
     def another(self) -> Connection:
         """The same for another event loop."""
         made = Connection.__new__(Connection)
         made.__dict__.update(self.__dict__)
-        made.__dict__.update(_channel=None, _calls={})
+        made.__dict__.update(_channel=None, _calls={}, keeper=None)
         return made
 
     async def call(
@@ -142,6 +147,8 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
+        if self.keeper is not None:
+            await self.keeper.close()
         channel, self._channel = self._channel, None
         self._calls = {}
         if channel is not None:

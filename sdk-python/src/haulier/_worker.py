@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast, overload
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
 from ._client import Client
-from ._command import CommandDefinition, define, definition_of
+from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
 from ._errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from ._log import _current
@@ -136,7 +136,9 @@ class Worker:
 
         def declare(function: F) -> F:
             name = function_or_name if isinstance(function_or_name, str) else None
-            self._add(define(function, name=name, worker=worker, version=version))
+            definition = define(function, name=name, worker=worker, version=version)
+            self._add(definition)
+            remember(function, definition)
             return function
 
         if function_or_name is None or isinstance(function_or_name, str):
@@ -420,6 +422,7 @@ class _Running:
         self._threads = Threads("haulier-job")
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[End] = []
+        self._telling = False
         self._local: dict[LocalWorker, asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
         self._signals = 0
@@ -533,20 +536,30 @@ class _Running:
                 self._loop.call_soon_threadsafe(_cancel_task, attempt)
 
     def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
+        end = self._end
         for attempt in attempts:
-            task = attempt.task = self._loop.create_task(_run_async(attempt, self._end))
+            task = attempt.task = self._loop.create_task(_run_async(attempt, end))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        # After the first step of each: those that end with it are told in the same turn.
+        self._tell_soon()
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
-        if not self._ended:
-            self._loop.call_soon(self._tell_ended)
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
         self._ended.append((attempt, outcome))
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if not self._telling:
+            self._telling = True
+            self._loop.call_soon(self._tell_ended)
 
     def _tell_ended(self) -> None:
-        ended, self._ended = self._ended, []
-        ended[0][0].session.ended(*ended)
+        self._telling = False
+        if self._ended:
+            ended, self._ended = self._ended, []
+            ended[0][0].session.ended(*ended)
 
     # Periodic and background workers
 
@@ -568,20 +581,23 @@ class _Running:
 
 
 def _cancel_task(attempt: Attempt) -> None:
-    if attempt.task is not None and not attempt.task.done():
+    # One that has not begun sees its stop signal when it does; cancelled before, it would never tell of its end.
+    if attempt.begun and attempt.task is not None and not attempt.task.done():
         attempt.task.cancel()
 
 
 async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
-    _current.set(attempt.job)
+    attempt.begun = True
+    job, definition = attempt.job, attempt.definition
+    _current.set(job)
     binding = True
     try:
         # A stop signal that came before the task began has cancelled nothing yet.
-        if attempt.job.stopped:
+        if job.stopped:
             raise asyncio.CancelledError
-        arguments, keywords = attempt.definition.bind(attempt.job, attempt.job.request)
+        arguments, keywords = definition.bind(job, job.request)
         binding = False
-        result = await cast("Awaitable[Any]", attempt.definition.handler(*arguments, **keywords))
+        result = await cast("Awaitable[Any]", definition.handler(*arguments, **keywords))
         for made in attempt.pending:
             if not made.looked_at:
                 await made

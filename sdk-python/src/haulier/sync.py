@@ -245,9 +245,14 @@ class Client(PortalClient):
         """A task by name."""
         return self._portal.run(self._client.get_recurring_task(name))
 
-    def list_recurring_tasks(self, *, name_prefix: str = "", command: str = "") -> SyncPages[RecurringTask]:
-        """Tasks, by name."""
-        return SyncPages(self._portal, lambda: self._client.list_recurring_tasks(name_prefix=name_prefix, command=command))
+    def list_recurring_tasks(
+        self, *, name_prefix: str = "", command: str = "", paused: bool | None = None, enabled: bool | None = None
+    ) -> SyncPages[RecurringTask]:
+        """Tasks, by name, without their requests."""
+        return SyncPages(
+            self._portal,
+            lambda: self._client.list_recurring_tasks(name_prefix=name_prefix, command=command, paused=paused, enabled=enabled),
+        )
 
     def delete_recurring_task(self, name: str) -> RecurringTask:
         """Deletes a task; its jobs stay as they are."""

@@ -55,6 +55,9 @@ class _Recorder:
     enqueued: list[EnqueueItem] = field(default_factory=list[EnqueueItem])
     enqueued_with_outcome: list[EnqueueItem] = field(default_factory=list[EnqueueItem])
 
+    draining: bool = False
+    in_doubt: bool = False
+
     def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> Reported[None]:
         self.logs.append(FakeLog(level=level, message=message, fields=fields))
         return DONE

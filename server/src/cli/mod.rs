@@ -3,7 +3,9 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the job failed or something went wrong, 2 usage,
 //! 3 the job was cancelled, 4 the server is away, 5 a lock is held by another or was lost.
 
+mod bench;
 mod demo;
+mod figures;
 mod filter;
 mod follow;
 mod history;
@@ -23,6 +25,7 @@ use futures::TryStreamExt as _;
 use haulier::proto::{self, CancelResult, JobState, ListOrder, ReplyBody, ReplyMode};
 use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
 
+pub use bench::Bench;
 pub use demo::{Demo, demo};
 pub use filter::FilterFlags;
 pub use history::History;
@@ -76,14 +79,27 @@ pub enum Command {
     History(History),
     /// Run a command on a worker process now, without storing anything
     Run(Run),
-    /// Look at queues, pause and resume them
+    /// Look at queues, pause, resume and limit them
     Queue(Queue),
+    /// Show how everything fares: counts, waits, commands, worker processes
+    Overview(figures::Overview),
+    /// List commands: who serves them, what waits, runs and ran
+    Commands(figures::Commands),
+    /// List worker processes
+    Workers(figures::Workers),
+    /// List the servers on the database
+    Servers(figures::Servers),
     /// Tasks that recur on cron or an interval
     #[command(subcommand)]
     Recurring(recurring::Recurring),
     /// Look at the notifications of outcomes, or send one again
     #[command(subcommand)]
     Deliveries(Deliveries),
+    /// Measure throughput and latency beside the least that they can cost, on a database of your choice
+    ///
+    /// Starts a server, a worker process and, on databases of their own beside it, a bare service that keeps the same
+    /// promise by the fewest writes (the floor) and the bare database driver; removes what it made.
+    Bench(Bench),
 }
 
 /// Where the server is, and how to show what it says.
@@ -303,9 +319,14 @@ pub async fn run(command: Command) -> u8 {
         Command::History(arguments) => history::history(arguments).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Queue(arguments) => queue::queue(arguments).await,
+        Command::Overview(arguments) => figures::overview(arguments).await,
+        Command::Commands(arguments) => figures::commands(arguments).await,
+        Command::Workers(arguments) => figures::workers(arguments).await,
+        Command::Servers(arguments) => figures::servers(arguments).await,
         Command::Recurring(command) => recurring::run(command).await,
         Command::EnqueueApi(arguments) => outgoing::enqueue_api(arguments).await,
         Command::Deliveries(command) => outgoing::deliveries(command).await,
+        Command::Bench(arguments) => return bench::bench(arguments).await,
     };
     done.unwrap_or_else(|error| complain(&error))
 }

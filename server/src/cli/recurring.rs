@@ -85,6 +85,9 @@ pub struct Put {
     /// Not due at or after this time
     #[arg(long, value_parser = time)]
     end: Option<SystemTime>,
+    /// Run it without storing anything: each due time begins a transient run
+    #[arg(long)]
+    run_command: bool,
     /// Whether it is due at all [default: a new task is, another stays as it was]
     #[arg(long)]
     enabled: Option<bool>,
@@ -247,6 +250,9 @@ async fn put(arguments: Put) -> haulier::Result<u8> {
             .overlap(arguments.overlap.policy())
             .catch_up(arguments.catch_up.policy(arguments.catch_up_window))
             .options(options);
+    if arguments.run_command {
+        task = task.run_command();
+    }
     if let Some(name) = arguments.name {
         task = task.name(name);
     }

@@ -1,6 +1,7 @@
 //! What the command line shows, and how.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use haulier::proto::api_call::Endpoint;
@@ -10,8 +11,8 @@ use haulier::proto::payload::Kind;
 use haulier::proto::recurring_task::Work as TaskWork;
 use haulier::proto::schedule::Timing;
 use haulier::proto::{
-    ApiCall, AttemptOutcome, Delivery, DeliveryState, HistoryMonth, JobAttempt, JobError, JobResult,
-    JobSummary, Lock, LogLine, Payload, Queue, RecurringTask,
+    ApiCall, AttemptOutcome, Command, Delivery, DeliveryState, HistoryMonth, JobAttempt, JobError, JobResult,
+    JobSummary, Lock, LogLine, Overview, Payload, Queue, RecurringTask, Server, WorkerProcess,
 };
 use haulier::{JobState, LogLevel};
 
@@ -110,7 +111,17 @@ pub(super) fn months(months: &[HistoryMonth]) {
 
 /// Queues, a row each.
 pub(super) fn queues(queues: &[Queue]) {
-    let mut table = table(&["queue", "queued", "scheduled", "blocked", "running", "workers", "paused"]);
+    let mut table = table(&[
+        "queue",
+        "queued",
+        "scheduled",
+        "blocked",
+        "running",
+        "at most",
+        "rate",
+        "workers",
+        "paused",
+    ]);
     for queue in queues {
         let counts = queue.counts.unwrap_or_default();
         let since = queue.pause_time.map(|time| format!("since {time} {}", queue.pause_reason));
@@ -120,8 +131,171 @@ pub(super) fn queues(queues: &[Queue]) {
             counts.scheduled.to_string(),
             counts.blocked.to_string(),
             counts.running.to_string(),
+            queue.concurrency_limit.map(|limit| limit.to_string()).unwrap_or_default(),
+            queue
+                .rate_limit
+                .map(|rate| format!("{}/{}", rate.count, length(rate.period)))
+                .unwrap_or_default(),
             queue.worker_count.to_string(),
             since.unwrap_or_default().trim_end().to_owned(),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// A length of time as people write it; empty: none.
+fn length(of: Option<prost_types::Duration>) -> String {
+    let of = of.and_then(|of| Duration::try_from(of).ok());
+    let rounded = |of: Duration| {
+        if of > Duration::from_secs(1) { Duration::from_millis(of.as_millis() as u64) } else { of }
+    };
+    of.map(|of| format!("{:?}", rounded(of))).unwrap_or_default()
+}
+
+fn time(of: Option<prost_types::Timestamp>) -> String {
+    of.map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// How everything fares.
+pub(super) fn overview(of: &Overview) {
+    let (counts, waits) = (of.counts.unwrap_or_default(), of.waits.unwrap_or_default());
+    line(&format!(
+        "queued {}  scheduled {}  blocked {}  running {}  completed {}  failed {}  cancelled {}",
+        counts.queued,
+        counts.scheduled,
+        counts.blocked,
+        counts.running,
+        counts.completed,
+        counts.failed,
+        counts.cancelled,
+    ));
+    line(&format!(
+        "wait median {}  p95 {}  oldest {}",
+        length(waits.median),
+        length(waits.p95),
+        length(waits.oldest),
+    ));
+    line(&format!(
+        "worker processes {} with {} slots  recurring tasks {}  notifications waiting {}  paused queues {}",
+        of.worker_count,
+        of.slot_count,
+        of.recurring_task_count,
+        of.pending_delivery_count,
+        if of.paused_queues.is_empty() { "none".to_owned() } else { of.paused_queues.join(", ") },
+    ));
+    let mut commands =
+        table(&["command", "waiting", "running", "completed", "failed", "cancelled", "retries", "mean"]);
+    for stats in &of.commands {
+        let numbers =
+            [stats.waiting, stats.running, stats.completed, stats.failed, stats.cancelled, stats.retries];
+        let cells = std::iter::once(stats.command.clone()).chain(numbers.map(|number| number.to_string()));
+        commands.add_row(cells.chain([length(stats.mean_duration)]));
+    }
+    line(&commands.to_string());
+    if !of.named_workers.is_empty() {
+        let mut lanes = table(&["named worker", "waiting", "runs job", "completed", "failed"]);
+        for stats in &of.named_workers {
+            lanes.add_row([
+                stats.worker.clone(),
+                stats.waiting.to_string(),
+                if stats.running_job_id == 0 { String::new() } else { stats.running_job_id.to_string() },
+                stats.completed.to_string(),
+                stats.failed.to_string(),
+            ]);
+        }
+        line(&lanes.to_string());
+    }
+    let mut hours = table(&["hour", "enqueued", "completed", "failed", "cancelled"]);
+    for stats in of.hours.iter().filter(|of| of.enqueued + of.completed + of.failed + of.cancelled > 0) {
+        let numbers = [stats.enqueued, stats.completed, stats.failed, stats.cancelled];
+        hours
+            .add_row(std::iter::once(time(stats.start_time)).chain(numbers.map(|number| number.to_string())));
+    }
+    line(&hours.to_string());
+}
+
+/// Commands, a row each.
+pub(super) fn commands(commands: &[Command]) {
+    let mut table = table(&[
+        "command",
+        "worker",
+        "versions",
+        "served by",
+        "waiting",
+        "running",
+        "last run",
+        "last job",
+        "mean",
+    ]);
+    for command in commands {
+        table.add_row([
+            command.name.clone(),
+            command.worker.clone(),
+            command.versions.join(", "),
+            command.worker_count.to_string(),
+            command.waiting_count.to_string(),
+            command.running_count.to_string(),
+            time(command.last_run_time),
+            if command.last_job_id == 0 { String::new() } else { command.last_job_id.to_string() },
+            length(command.mean_duration),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// Servers, a row each.
+pub(super) fn servers(servers: &[Server]) {
+    let mut table = table(&[
+        "server", "id", "state", "address", "version", "database", "durable", "pool", "workers", "started",
+    ]);
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    for server in servers {
+        let name = if server.is_self { format!("{} (this one)", server.name) } else { server.name.clone() };
+        table.add_row([
+            name,
+            server.id.clone(),
+            server.state().as_str_name().trim_start_matches("SERVER_STATE_").to_lowercase(),
+            server.address.clone(),
+            server.version.clone(),
+            server.store.clone(),
+            yes(server.durable),
+            yes(server.pool_enabled),
+            server.worker_count.to_string(),
+            time(server.start_time),
+        ]);
+    }
+    line(&table.to_string());
+}
+
+/// Worker processes, a row each.
+pub(super) fn workers(workers: &[WorkerProcess]) {
+    let mut table = table(&[
+        "worker process",
+        "instance",
+        "state",
+        "serves",
+        "queues",
+        "running",
+        "slots",
+        "completed",
+        "failed",
+        "sdk",
+        "started",
+    ]);
+    for worker in workers {
+        let serves: Vec<&str> = worker.commands.iter().map(|served| served.command.as_str()).collect();
+        table.add_row([
+            worker.name.clone(),
+            worker.instance_id.clone(),
+            worker.state().as_str_name().trim_start_matches("WORKER_STATE_").to_lowercase(),
+            serves.join(", "),
+            worker.queues.join(", "),
+            worker.running_count.to_string(),
+            worker.slots.to_string(),
+            worker.completed_count.to_string(),
+            worker.failed_count.to_string(),
+            worker.sdk.clone(),
+            time(worker.start_time),
         ]);
     }
     line(&table.to_string());

@@ -85,6 +85,9 @@ pub struct Settings {
     /// How long a transient run waits for a worker process that serves its command [default: 2s]
     #[arg(long, env = "HAULIER_RUN_WAIT", value_name = "DURATION")]
     pub run_wait: Option<String>,
+    /// What this server is called in lists of servers [default: the name of the host]
+    #[arg(long, env = "HAULIER_NAME", value_name = "NAME")]
+    pub name: Option<String>,
     /// How the log is written to stderr [default: text]
     #[arg(long, env = "HAULIER_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -171,6 +174,8 @@ pub struct Config {
     pub retention: KeepFor,
     /// How long a transient run waits for a worker process that serves its command; unset: the server's default.
     pub run_wait: Option<Duration>,
+    /// What this server is called in lists of servers; unset: the name of the host.
+    pub name: Option<String>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// The server's own worker pool.
@@ -200,6 +205,7 @@ impl Default for Config {
             retry: BTreeMap::new(),
             retention: KeepFor::default(),
             run_wait: None,
+            name: None,
             log_format: LogFormat::default(),
             pool: Pool::default(),
             outbound: Outbound::default(),
@@ -323,6 +329,7 @@ impl Config {
             retry: read_profiles(settings.retry)?,
             retention: read_retention(settings.retention)?,
             run_wait: read("run_wait", settings.run_wait, read_duration)?,
+            name: settings.name,
             log_format: settings.log_format.unwrap_or_default(),
             pool: settings.pool.read(settings.no_pool, settings.pool_slots),
             outbound: settings.outbound.read(&variable)?,
@@ -415,6 +422,7 @@ impl Settings {
             retry: under.retry,
             retention: under.retention,
             run_wait: self.run_wait.or(under.run_wait),
+            name: self.name.or(under.name),
             log_format: self.log_format.or(under.log_format),
             no_pool: self.no_pool.or(under.no_pool),
             pool_slots: self.pool_slots.or(under.pool_slots),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::{
     Attempt, CancelReason, Condition, Definition, Ended, Epoch, Fence, Filter, JobId, Level, LiveCounts,
-    LogLine, Month, Order, PausedQueue, Payload, RefPolicy, Run, ServedCommand, SessionId, Spec, State, Task,
-    Time, View,
+    LogLine, Month, Order, Payload, QueueSetting, RefPolicy, Run, ServedCommand, SessionId, Spec, State,
+    Task, Time, View,
 };
 use crate::store::LeasedJob;
 
@@ -265,10 +265,8 @@ pub struct RequeuedMany {
 /// A queue: how it is set, and how it fares.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// Its name.
-    pub name: String,
-    /// Since when and why it is paused, if it is.
-    pub pause: Option<PausedQueue>,
+    /// Its name, and what is set for it.
+    pub setting: QueueSetting,
     /// Its jobs that have not ended; at most two seconds old.
     pub live: LiveCounts,
     /// Live worker processes that serve it.

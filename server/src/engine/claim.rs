@@ -216,11 +216,16 @@ impl ClaimWork {
         let core = &self.core;
         let stamp = plan.stamp();
         let (waiters, claimers) = claimers(plan);
-        let answers = match core.store.claim(&claimers, core.clock.now()).await {
+        let limited =
+            core.routes.limited(claimers.iter().flat_map(|claimer| claimer.groups.iter()).map(|key| key.0));
+        let (answers, full) = match core.store.claim(&claimers, &limited, core.clock.now()).await {
             Ok(answers) => answers,
             Err(error) => return self.give_up(waiters, error),
         };
-        let exhausted = exhausted(&claimers, &answers);
+        let mut exhausted = exhausted(&claimers, &answers);
+        // What a full queue keeps back lies there still.
+        exhausted.retain(|(route, _)| limited.get(route).is_none_or(|queue| !full.contains(queue)));
+        core.room.set_full(full);
         let mut unlucky = Vec::new();
         for (waiter, answer) in waiters.into_iter().zip(answers) {
             match answer {
@@ -287,7 +292,9 @@ impl ClaimWork {
             return Ok(None);
         }
         let claimer = Claimer { ticket: waiter.ticket, max_jobs: 1, groups: vec![group] };
-        match core.store.claim(&[claimer], core.clock.now()).await {
+        let limited = core.routes.limited(std::iter::once(group.0));
+        let claimed = core.store.claim(&[claimer], &limited, core.clock.now()).await;
+        match claimed.map(|(answers, full)| (answers, core.room.set_full(full)).0) {
             Ok(mut answers) => match answers.pop() {
                 Some(Claimed::Jobs(jobs)) if !jobs.is_empty() => {
                     let job = jobs.first().map(|job| job.job.id);

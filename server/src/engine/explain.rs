@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::unit::unit;
 use super::{Core, Engine, JobKey, Result};
 use crate::model::{
-    Ending, JobId, Lease, Outcome, Phase, RouteId, RouteKind, Session, SessionState, Time, View, Wait, Work,
+    Ending, JobId, Lease, Outcome, Phase, QueueStanding, RouteId, RouteKind, Session, SessionState, Time,
+    View, Wait, Work,
 };
 
 /// Why a job is not running, or that it is.
@@ -22,6 +23,10 @@ pub enum Why {
     WorkerBusy,
     /// Its queue is paused.
     QueuePaused,
+    /// Its queue runs as many jobs as it may.
+    ConcurrencyLimit,
+    /// Its queue has started as many jobs as it may for now.
+    RateLimit,
     /// Nobody serves its command.
     CommandNotServed,
     /// Nobody serves its command in its queue.
@@ -172,12 +177,18 @@ impl Core {
         let spec = &view.job.spec;
         let queue = ("queue", spec.queue.clone());
         if self.routes.is_paused(&spec.queue) {
-            let paused = self.store.paused_queues().await?;
-            let reason =
-                paused.into_iter().find(|paused| paused.name == spec.queue).map(|paused| paused.reason);
+            let settings = self.store.queue_settings().await?;
+            let setting = settings.into_iter().find(|setting| setting.name == spec.queue);
+            let reason = setting.and_then(|setting| setting.pause).map(|pause| pause.reason);
             let why = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {reason}"));
             let sentence = format!("its queue {} is paused{}", spec.queue, why.unwrap_or_default());
             return Ok((Why::QueuePaused, sentence, vec![queue]));
+        }
+        if !view.job.id.is_transient()
+            && let Some(standing) =
+                self.store.queue_standing(&spec.queue).await?.filter(|its| its.room() == 0)
+        {
+            return Ok(at_limit(&spec.queue, &standing));
         }
         let mut all = self.store.sessions().await?;
         for (session, held) in &mut all {
@@ -192,8 +203,10 @@ impl Core {
         if able.is_empty() {
             return Ok(nobody_serves(&spec.work));
         }
-        let able: Vec<&(Session, i64)> =
-            able.into_iter().filter(|(session, _)| session.queues.contains(&spec.queue)).collect();
+        // Calls of a target are made in every queue.
+        let in_queue =
+            |session: &Session| matches!(spec.work, Work::Api { .. }) || session.queues.contains(&spec.queue);
+        let able: Vec<&(Session, i64)> = able.into_iter().filter(|(session, _)| in_queue(session)).collect();
         if able.is_empty() {
             let sentence = format!("worker processes serve it, but none of them the queue {}", spec.queue);
             return Ok((Why::QueueNotServed, sentence, vec![queue]));
@@ -222,10 +235,30 @@ impl Core {
     }
 }
 
+/// The queue of this job gives out nothing more for now.
+fn at_limit(queue: &str, standing: &QueueStanding) -> Found {
+    let details = |limit: i64| vec![("queue", queue.to_owned()), ("limit", limit.to_string())];
+    match (standing.limits.concurrency, standing.limits.rate) {
+        (Some(most), _) if standing.running >= most => {
+            let sentence =
+                format!("its queue {queue} runs {} jobs, and may run {most} at once", standing.running);
+            let mut details = details(most);
+            details.push(("running", standing.running.to_string()));
+            (Why::ConcurrencyLimit, sentence, details)
+        }
+        (_, rate) => {
+            let (count, seconds) = rate.map_or((0, 0.0), |rate| (rate.count, rate.period.as_secs_f64()));
+            let sentence =
+                format!("its queue {queue} may start {count} jobs in {seconds} s, and has done so");
+            (Why::RateLimit, sentence, details(count))
+        }
+    }
+}
+
 fn serves(session: &Session, work: &Work) -> bool {
     match work {
         Work::Command(command) => session.commands.iter().any(|served| served.command == *command),
-        Work::Api { .. } => false,
+        Work::Api { target, .. } => session.targets.contains(target),
     }
 }
 
@@ -236,7 +269,8 @@ fn nobody_serves(work: &Work) -> Found {
             (Why::CommandNotServed, sentence, vec![("command", command.clone())])
         }
         Work::Api { target, .. } => {
-            let sentence = "it calls an API, and no server has its own worker pool on".into();
+            let sentence =
+                format!("it calls {target}, and no server that knows this target has its own worker pool on");
             (Why::PoolOff, sentence, vec![("target", target.clone())])
         }
     }

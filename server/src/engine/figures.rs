@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use super::overview::LastOverview;
 use super::{Core, Result};
 use crate::clock;
 use crate::model::{LiveCounts, Route};
@@ -19,6 +20,7 @@ type Counts = Arc<BTreeMap<Route, LiveCounts>>;
 #[derive(Default)]
 pub(crate) struct Figures {
     live: Mutex<Option<(Instant, Counts)>>,
+    pub(crate) overview: Mutex<LastOverview>,
 }
 
 impl Core {

@@ -31,6 +31,7 @@ mod inventory;
 mod list;
 mod lock;
 mod lock_queue;
+mod overview;
 mod prepare;
 mod queues;
 mod read;
@@ -54,13 +55,14 @@ pub use error::{Error, Result, Violation};
 pub use explain::{Explanation, Why};
 pub use history::{ExportCall, Exported, Record};
 pub use lock::{AcquireAnswer, AcquireCall, HeldCall, ListLocksCall};
+pub use overview::{CommandFigures, HourFigures, LaneFigures, Overview, ServedWork};
 pub use report::ReportLink;
 pub use sessions::DrainTarget;
 
 pub use crate::store::{LeasedJob, MonthFigures, MonthKept};
 
 use crate::clock::{self, Clock};
-use crate::model::{ServerId, Time};
+use crate::model::{ServerAbout, ServerId, Time};
 use crate::store::Store;
 use claim::ClaimWork;
 use commands::Commands;
@@ -84,7 +86,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) server: ServerId,
-    pub(crate) address: String,
+    pub(crate) about: ServerAbout,
     pub(crate) ids: Ids,
     pub(crate) routes: Routes,
     pub(crate) commands: Commands,
@@ -118,14 +120,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine on a store, for the server that answers at `address`.
-    pub async fn start(store: Arc<dyn Store>, address: String) -> Result<Self> {
+    /// An engine on a store, for the server that says this of itself.
+    pub async fn start(store: Arc<dyn Store>, about: ServerAbout) -> Result<Self> {
         let now = store.now().await?;
         let core = Arc::new(Core {
             store,
             clock: Clock::new(now, clock::instant()),
             server: ServerId(clock::random_63()),
-            address,
+            about,
             ids: Ids::new(),
             routes: Routes::default(),
             commands: Commands::default(),
@@ -143,7 +145,7 @@ impl Engine {
         });
         core.routes.reload(&*core.store).await?;
         core.reload_commands().await?;
-        core.follow_pauses().await?;
+        core.follow_queues().await?;
         if let Err(error) = core.learn_durations().await {
             tracing::warn!(%error, "how long commands take is not known: progress is estimated from runs to come");
         }

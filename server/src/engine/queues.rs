@@ -1,14 +1,14 @@
-//! Queues: which are paused, and how they fare.
+//! Queues: which are paused or limited, and how they fare.
 //!
-//! A paused queue is a row that every server reads twice a second; what it means is kept in memory beside the routes, where
-//! claims and handoffs look.
+//! What is set for queues every server reads twice a second; it is kept in memory beside the routes, where claims and
+//! handoffs look. How many jobs of a limited queue run is not kept anywhere: the store counts them when it leases.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::unit::unit;
 use super::{Core, Engine, Error, Queue, Result};
-use crate::model::{LiveCounts, PausedQueue, Session};
+use crate::model::{LimitChange, LiveCounts, QueueSetting, Session, limits};
 
 impl Engine {
     /// A queue that something names.
@@ -29,7 +29,7 @@ impl Engine {
         unit(async move {
             core.store.pause_queue(&name, &reason).await?;
             tracing::info!(queue = name, reason, "a queue was paused");
-            core.follow_pauses().await?;
+            core.settle_everywhere().await?;
             core.queue(name).await
         })
         .await
@@ -44,61 +44,108 @@ impl Engine {
             if core.store.resume_queue(&name).await? {
                 tracing::info!(queue = name, "a queue was resumed");
             }
-            core.follow_pauses().await?;
-            Ok(Queue { pause: None, ..before })
+            core.follow_queues().await?;
+            let setting = QueueSetting { pause: None, ..before.setting };
+            Ok(Queue { setting, ..before })
         })
         .await
     }
 
-    /// Hears of queues that were paused or resumed through other servers.
+    /// Limits how much of a queue may run, on all servers. What runs goes on. It need not exist yet.
+    pub async fn limit_queue(&self, name: String, change: LimitChange) -> Result<Queue> {
+        let core = Arc::clone(&self.core);
+        unit(async move {
+            core.store.limit_queue(&name, change).await?;
+            tracing::info!(queue = name, ?change, "the limits of a queue were set");
+            core.settle_everywhere().await?;
+            match core.queue(name.clone()).await {
+                // Nothing names it once its limits are lifted.
+                Err(Error::NotFound { .. }) => Ok(Queue::unknown(name)),
+                found => found,
+            }
+        })
+        .await
+    }
+
+    /// Hears of what was set for queues through other servers.
     pub async fn poll_queues(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
-        unit(async move { core.follow_pauses().await }).await
+        unit(async move { core.follow_queues().await }).await
     }
 }
 
 impl Core {
-    /// Reads which queues are paused; those that are no more are looked at again.
-    pub(crate) async fn follow_pauses(&self) -> Result<()> {
-        let paused: HashSet<String> =
-            self.store.paused_queues().await?.into_iter().map(|paused| paused.name).collect();
-        if self.routes.set_paused(paused) {
+    /// Reads what is set for queues; those that are paused no more are looked at again.
+    pub(crate) async fn follow_queues(&self) -> Result<()> {
+        let settings: HashMap<String, QueueSetting> = self
+            .store
+            .queue_settings()
+            .await?
+            .into_iter()
+            .map(|setting| (setting.name.clone(), setting))
+            .collect();
+        if self.routes.set_queues(settings) {
             // What lies there was remembered all the while.
             self.room.note([]);
         }
         Ok(())
     }
 
+    /// Hears of what was just set, and waits until every other server has heard of it too: from the answer on nothing
+    /// starts that should not.
+    async fn settle_everywhere(&self) -> Result<()> {
+        self.follow_queues().await?;
+        let now = self.clock.now();
+        let lives = |beat| now.since(beat) < limits::SERVER_SILENT_AFTER;
+        let others = self.store.servers().await?;
+        if others.iter().any(|other| other.id != self.server && lives(other.beat_time)) {
+            tokio::time::sleep(2 * limits::QUEUE_POLL).await;
+        }
+        Ok(())
+    }
+
     async fn queue(&self, name: String) -> Result<Queue> {
-        let found = self.all_queues().await?.into_iter().find(|queue| queue.name == name);
+        let found = self.all_queues().await?.into_iter().find(|queue| queue.setting.name == name);
         found.ok_or(Error::NotFound { kind: "queue", name })
     }
 
     /// Queues that a job, a worker process or a setting names. Routes stay, so a queue that once had a job does too.
     async fn all_queues(&self) -> Result<Vec<Queue>> {
-        let mut paused: BTreeMap<String, PausedQueue> = self
+        let mut settings: BTreeMap<String, QueueSetting> = self
             .store
-            .paused_queues()
+            .queue_settings()
             .await?
             .into_iter()
-            .map(|paused| (paused.name.clone(), paused))
+            .map(|setting| (setting.name.clone(), setting))
             .collect();
         let counts = self.live_counts().await?;
         let sessions: Vec<Session> =
             self.store.sessions().await?.into_iter().map(|(session, _)| session).collect();
         let mut names: BTreeSet<String> = self.routes.queues();
-        names.extend(paused.keys().cloned());
+        names.extend(settings.keys().cloned());
         names.extend(sessions.iter().flat_map(|session| session.queues.iter().cloned()));
         let mut live: BTreeMap<&str, LiveCounts> = BTreeMap::new();
         for (route, of_route) in counts.iter() {
             live.entry(route.queue.as_str()).or_default().add(of_route);
         }
         let queue = |name: String| Queue {
-            pause: paused.remove(&name),
             live: live.get(name.as_str()).copied().unwrap_or_default(),
             workers: sessions.iter().filter(|session| session.queues.contains(&name)).count(),
-            name,
+            setting: settings
+                .remove(&name)
+                .unwrap_or_else(|| QueueSetting { name, ..QueueSetting::default() }),
         };
         Ok(names.into_iter().map(queue).collect())
+    }
+}
+
+impl Queue {
+    /// A queue that nothing names.
+    fn unknown(name: String) -> Self {
+        Self {
+            setting: QueueSetting { name, ..QueueSetting::default() },
+            live: LiveCounts::default(),
+            workers: 0,
+        }
     }
 }

@@ -171,6 +171,7 @@ impl Core {
         if let Some(job) = task.standing.last_job {
             last = self.store.views(&[job], Payloads::LeftOut).await?.pop();
         }
+        let last = last.or_else(|| self.last_transient(&task));
         Ok(TaskView { task, last })
     }
 
@@ -227,9 +228,12 @@ impl Core {
         }
     }
 
-    async fn trigger_task(&self, name: &str, request_id: &str) -> Result<Triggered> {
+    async fn trigger_task(self: &Arc<Self>, name: &str, request_id: &str) -> Result<Triggered> {
         loop {
             let task = self.find_task(name).await?;
+            if task.definition.run_command {
+                return self.trigger_transient(task).await;
+            }
             let mut call = run_call(&task, None, Vec::new());
             call.spec.request_id = request_id.to_owned();
             let now = self.clock.now();
@@ -268,6 +272,19 @@ impl Core {
         }
     }
 
+    /// Runs a task now whose runs are not stored.
+    async fn trigger_transient(self: &Arc<Self>, task: Task) -> Result<Triggered> {
+        let call = run_call(&task, None, Vec::new());
+        let ref_id = self.run_detached(call.spec, call.request).await?.job.spec.ref_id;
+        let now = self.clock.now();
+        self.change_standing(&task.name, |task, _| {
+            task.standing.note_transient(now, ref_id.clone());
+            Ok(())
+        })
+        .await?;
+        Ok(Triggered { job: JobId(0), ref_id, created: true })
+    }
+
     /// The run that a request id made before.
     async fn triggered_before(
         &self,
@@ -285,6 +302,12 @@ impl Core {
             }
             _ => Err(Error::RequestReused(request_id.to_owned())),
         }
+    }
+
+    /// The last run of a task whose runs are not stored, if this server knows it still.
+    fn last_transient(&self, task: &Task) -> Option<View> {
+        let ref_id = Some(&task.standing.last_ref_id).filter(|_| task.definition.run_command)?;
+        self.transients.view(self.transients.by_ref(ref_id)?)
     }
 
     async fn list_tasks(&self, call: &ListTasksCall) -> Result<Page<TaskView>> {
@@ -319,7 +342,8 @@ impl Core {
         let mut views = self.store.views(&jobs, Payloads::LeftOut).await?;
         let mut view = |task: Task| {
             let at = views.iter().position(|view| Some(view.job.id) == task.standing.last_job);
-            TaskView { last: at.map(|at| views.swap_remove(at)), task }
+            let last = at.map(|at| views.swap_remove(at)).or_else(|| self.last_transient(&task));
+            TaskView { last, task }
         };
         let items = tasks.into_iter().map(&mut view).collect();
         let next = last
@@ -434,16 +458,29 @@ enum Verdict {
     Skip(String),
 }
 
+/// The change of a task that a decision comes to, as far as it is about when it is due and what was missed.
+fn decided(task: Task, due: Due) -> TaskChange {
+    let seen = task.standing.next_time;
+    let mut change =
+        TaskChange { task, due: seen, redefined: false, decisions: Vec::new(), jobs: Vec::new() };
+    change.task.standing.next_time = due.next;
+    if let Some(skip) = due.skip {
+        change.task.standing.note_skip(&skip, "it was missed while no server ran");
+        change.decisions.push(Decision::Skipped(skip));
+    }
+    change
+}
+
 /// Due times.
 impl Core {
     /// Decides about all that is due; answers when it is due next, as far as is known.
-    async fn tick_all(&self) -> Result<Option<Time>> {
+    async fn tick_all(self: &Arc<Self>) -> Result<Option<Time>> {
         let times = self.moments().await?;
         let mut due = self.store.due_tasks(times.now, limits::DUE_TASKS_MAX).await?;
         // Servers that look at the same moment do not all begin with the same task.
         let first = self.server.0.unsigned_abs() as usize % due.len().max(1);
         due.rotate_left(first);
-        let mut failed = false;
+        let mut is_left = false;
         for task in due {
             match self.tick(task, times).await {
                 // The database is of no use for any other task either.
@@ -452,13 +489,13 @@ impl Core {
                 }
                 Err(error) => {
                     tracing::error!(%task, %error, "a due time could not be decided about");
-                    failed = true;
+                    is_left = true;
                 }
-                Ok(()) => {}
+                Ok(is_decided) => is_left |= !is_decided,
             }
         }
-        // What failed stays due, and is looked at again when the next look comes by time.
-        if failed { Ok(None) } else { Ok(self.store.next_task().await?) }
+        // What is left stays due, and is looked at again when the next look comes by time.
+        if is_left { Ok(None) } else { Ok(self.store.next_task().await?) }
     }
 
     /// When it is, and since when servers look at what is due: all of them were away when none looked for longer than an
@@ -478,16 +515,28 @@ impl Core {
         Ok(Moments { now, watched_since })
     }
 
-    /// Decides about the due times of one task.
-    async fn tick(&self, id: TaskId, times: Moments) -> Result<()> {
+    /// Decides about the due times of one task; false when some are left.
+    async fn tick(self: &Arc<Self>, id: TaskId, times: Moments) -> Result<bool> {
         for _ in 0..DECISIONS_AT_ONCE {
-            let Some(task) = self.store.task(TaskKey::Id(id)).await? else { return Ok(()) };
-            let Some(first) = task.standing.next_time.filter(|due| *due <= times.now) else { return Ok(()) };
+            let Some(task) = self.store.task(TaskKey::Id(id)).await? else { return Ok(true) };
+            let Some(first) = task.standing.next_time.filter(|due| *due <= times.now) else {
+                return Ok(true);
+            };
+            let is_transient = task.definition.run_command;
+            // Another server may have a worker process that serves it: it is left to that one for a while.
+            if is_transient && !self.can_run(&task) && times.now < first.plus(limits::RUN_WAIT_DEFAULT) {
+                return Ok(false);
+            }
             let schedule = schedule(&task)?;
             let due = decide(&task.definition, &schedule, task.standing.anchor, first, times);
-            self.act(task, due).await?;
+            if is_transient { self.act_transient(task, due).await? } else { self.act(task, due).await? }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Is a worker process attached here that serves the command of this task?
+    fn can_run(&self, task: &Task) -> bool {
+        self.serves_here(&task.definition.spec.route())
     }
 
     /// Stores a decision about due times, with the job that follows from it.
@@ -497,22 +546,49 @@ impl Core {
             // An earlier run, or a job that its options name, has more who wait for it than are allowed.
             Err(error @ Error::TooManyChildren(_)) => {
                 let change = self.change_of(task, due, Some(error.to_string())).await?;
-                self.store_decision(change).await
+                self.store_decision(change).await.map(drop)
             }
-            done => done,
+            done => done.map(drop),
         }
+    }
+
+    /// Stores a decision about due times, then begins the transient run that follows from it: at most once for each.
+    async fn act_transient(self: &Arc<Self>, task: Task, due: Due) -> Result<()> {
+        let mut change = decided(task.clone(), due);
+        if let Some(time) = due.run {
+            if self.can_run(&task) {
+                change.task.standing.note_transient(time, due_ref_id(task.id, time));
+                change.decisions.push(Decision::Transient(time));
+            } else {
+                let Spec { work, queue, .. } = &task.definition.spec;
+                let reason = match work {
+                    Work::Command(command) => {
+                        format!(
+                            "no worker process that serves {command} in queue {queue} was attached to a server"
+                        )
+                    }
+                    Work::Api { .. } => "an API cannot be called by a transient run".into(),
+                };
+                change.task.standing.note_skip(&Skip::one(time), &reason);
+                change.decisions.push(Decision::Skipped(Skip::one(time)));
+            }
+        }
+        let run = change.decisions.iter().any(|decision| matches!(decision, Decision::Transient(_)));
+        if self.store_decision(change).await? && run {
+            let call = run_call(&task, due.run, Vec::new());
+            let core = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = core.run_detached(call.spec, call.request).await {
+                    tracing::warn!(task = task.name, %error, "a transient run of a recurring task was lost");
+                }
+            });
+        }
+        Ok(())
     }
 
     /// The change of a task that a decision comes to. `refused` says why its run cannot be stored.
     async fn change_of(&self, task: Task, due: Due, refused: Option<String>) -> Result<TaskChange> {
-        let seen = task.standing.next_time;
-        let mut change =
-            TaskChange { task, due: seen, redefined: false, decisions: Vec::new(), jobs: Vec::new() };
-        change.task.standing.next_time = due.next;
-        if let Some(skip) = due.skip {
-            change.task.standing.note_skip(&skip, "it was missed while no server ran");
-            change.decisions.push(Decision::Skipped(skip));
-        }
+        let mut change = decided(task, due);
         let Some(time) = due.run else { return Ok(change) };
         let verdict = match refused {
             Some(reason) => Verdict::Skip(reason),
@@ -533,20 +609,21 @@ impl Core {
         Ok(change)
     }
 
-    async fn store_decision(&self, change: TaskChange) -> Result<()> {
+    /// Says whether it was stored.
+    async fn store_decision(&self, change: TaskChange) -> Result<bool> {
         match self.store.change_task(&change).await {
             Ok(TaskChanged::Stored(wake)) => {
                 self.heed(wake);
                 self.hub.changed(change.jobs.iter().map(|job| job.job.id));
-                Ok(())
+                Ok(true)
             }
             // Another server was faster, or the task was changed: it is looked at again.
-            Ok(TaskChanged::Raced) => Ok(()),
+            Ok(TaskChanged::Raced) => Ok(false),
             Err(StoreError::IdTaken) => {
                 self.ids.forget().await;
-                Ok(())
+                Ok(false)
             }
-            Err(StoreError::Decided | StoreError::Taken(_)) => self.pass_over(change).await,
+            Err(StoreError::Decided | StoreError::Taken(_)) => self.pass_over(change).await.map(|()| false),
             // Whether it was stored is seen when the task is looked at again.
             Err(error) => Err(error.into()),
         }

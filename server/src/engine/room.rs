@@ -4,7 +4,7 @@
 //! room before its transaction begins; from then on only that transaction's result answers it. What is known of the
 //! table is a hint: at worst it is a look old, and losing it loses no job.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -63,6 +63,8 @@ type GroupKey = (RouteId, i32);
 struct Inner {
     waiters: VecDeque<Waiter>,
     backlog: HashMap<GroupKey, Known>,
+    /// Limited queues that had no room at the last claim: passed over until one of their jobs ends, or the next look.
+    full: BTreeSet<String>,
     stamp: u64,
     looked: Option<Instant>,
     look_wanted: bool,
@@ -152,6 +154,7 @@ impl Room {
     pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {
         let mut inner = self.lock();
         if routes.is_paused(&route.queue)
+            || routes.is_limited(&route.queue)
             || inner.looked.is_none_or(|at| at.elapsed() > 2 * limits::LOOK_INTERVAL)
         {
             return None;
@@ -220,7 +223,30 @@ impl Room {
         for group in found {
             inner.learn((group.route, group.priority), group.ready_time);
         }
+        inner.full.clear();
         inner.looked = Some(clock::instant());
+    }
+
+    /// These limited queues give out nothing more for now.
+    pub(crate) fn set_full(&self, queues: BTreeSet<String>) {
+        if !queues.is_empty() {
+            self.lock().full.extend(queues);
+        }
+    }
+
+    /// Attempts of these routes ended: their queues may have room again.
+    pub(crate) fn freed(&self, ended: &[RouteId], routes: &Routes) {
+        let mut inner = self.lock();
+        if inner.full.is_empty() {
+            return;
+        }
+        let before = inner.full.len();
+        for route in ended.iter().filter_map(|id| routes.route(*id)) {
+            inner.full.remove(&route.queue);
+        }
+        if inner.full.len() < before {
+            self.wake.notify_one();
+        }
     }
 
     /// Matches waiters with due groups, the highest priority first and then the longest due, and takes the matched out
@@ -256,8 +282,10 @@ impl Room {
     pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, GroupKey)> {
         let mut inner = self.lock();
         for (key, known) in &inner.backlog {
-            let Some(route) = routes.open_route(key.0).filter(|route| route.kind == RouteKind::Quarantined)
-            else {
+            let quarantined = |route: &Arc<Route>| {
+                route.kind == RouteKind::Quarantined && !inner.full.contains(&route.queue)
+            };
+            let Some(route) = routes.open_route(key.0).filter(quarantined) else {
                 continue;
             };
             let fits = |waiter: &Waiter| waiter.is_open() && waiter.session.served.takes(&route);
@@ -314,7 +342,8 @@ impl Inner {
     fn due(&self, now: Time, routes: &Routes) -> Vec<(GroupKey, Arc<Route>)> {
         let mut due: Vec<_> = self.backlog.iter().filter(|(_, known)| known.ready_time <= now).collect();
         due.sort_by_key(|((route, priority), known)| (-priority, known.ready_time, *route));
-        due.into_iter().filter_map(|(key, _)| Some((*key, routes.open_route(key.0)?))).collect()
+        let open = |id| routes.open_route(id).filter(|route| !self.full.contains(&route.queue));
+        due.into_iter().filter_map(|(key, _)| Some((*key, open(key.0)?))).collect()
     }
 
     fn serves(&self, route: RouteId, routes: &Routes) -> bool {

@@ -1,9 +1,9 @@
 //! Routes: which small numbers stand for which (queue, command, kind), and which of them a session serves.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{Route, RouteId, RouteKind, Session, Spec, Work};
+use crate::model::{QueueSetting, Route, RouteId, RouteKind, Session, Spec, Work};
 use crate::store::{Result, Store};
 
 #[derive(Default)]
@@ -16,8 +16,8 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct Routes {
     known: RwLock<Known>,
-    /// Queues that give out nothing now.
-    paused: RwLock<HashSet<String>>,
+    /// Queues for which something is set.
+    settings: RwLock<HashMap<String, QueueSetting>>,
 }
 
 impl Routes {
@@ -67,15 +67,34 @@ impl Routes {
 
     /// Is this queue paused? Then none of its jobs is given out.
     pub(crate) fn is_paused(&self, queue: &str) -> bool {
-        self.paused.read().unwrap_or_else(PoisonError::into_inner).contains(queue)
+        self.settings().get(queue).is_some_and(|setting| setting.pause.is_some())
     }
 
-    /// From now on these are paused; says whether that was news.
-    pub(crate) fn set_paused(&self, queues: HashSet<String>) -> bool {
-        let mut paused = self.paused.write().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *paused != queues;
-        *paused = queues;
+    /// Is it limited how much of this queue may run? Then its jobs are given out by the store alone, which counts.
+    pub(crate) fn is_limited(&self, queue: &str) -> bool {
+        self.settings().get(queue).is_some_and(|setting| setting.limits.is_any())
+    }
+
+    /// Those of the routes whose queue is limited, with its name.
+    pub(crate) fn limited(&self, routes: impl Iterator<Item = RouteId>) -> BTreeMap<RouteId, String> {
+        if !self.settings().values().any(|setting| setting.limits.is_any()) {
+            return BTreeMap::new();
+        }
+        let limited =
+            |id| Some((id, self.route(id)?.queue.clone())).filter(|(_, queue)| self.is_limited(queue));
+        routes.filter_map(limited).collect()
+    }
+
+    /// From now on this is what is set for queues; says whether that was news.
+    pub(crate) fn set_queues(&self, settings: HashMap<String, QueueSetting>) -> bool {
+        let mut known = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != settings;
+        *known = settings;
         is_news
+    }
+
+    fn settings(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, QueueSetting>> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn learn(&self, routes: impl IntoIterator<Item = (RouteId, Route)>) {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::clock;
 use crate::model::{
-    Ended, FailureReason, Fence, Job, JobError, JobId, Lease, Level, LogLine, Month, Phase, ReadyKey,
-    RetryPolicy, Route, RouteId, Run, SessionId, Spec, Time, View, Wait, Work, limits,
+    Ended, FailureReason, Fence, Job, JobError, JobId, Lease, Level, LogLine, Month, Payload, Phase,
+    ReadyKey, RetryPolicy, Route, RouteId, Run, SessionId, Spec, Time, View, Wait, Work, limits,
 };
 use crate::store::{
     CancelAnswer, ClaimTicket, Fate, Finish, Finished, LaneLease, LogAppend, LogPosition, ProgressWrite,
@@ -35,11 +35,9 @@ impl Engine {
         if core.stopping.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
-        let (wait, patience) = (call.wait, call.patience);
-        let job = core.begin_run(call).await?;
-        let mut guard = CancelOnDrop { core: Arc::clone(core), job, armed: true };
-        core.deal_new(job).await?;
-        core.find_worker(job, patience).await?;
+        let wait = call.wait;
+        let mut guard = core.start_run(call).await?;
+        let job = guard.job;
         let settled = match wait {
             RunWait::Detached => false,
             RunWait::Until(wait) => match core.await_run(job, wait).await {
@@ -151,6 +149,25 @@ fn no_worker_here(view: &View) -> Error {
 }
 
 impl Core {
+    /// Takes a run in and gives it to a worker process; waits for one that serves it as long as the call says. The run is
+    /// cancelled with the guard, unless that is disarmed.
+    async fn start_run(self: &Arc<Self>, call: RunCall) -> Result<CancelOnDrop> {
+        let patience = call.patience;
+        let job = self.begin_run(call).await?;
+        let guard = CancelOnDrop { core: Arc::clone(self), job, armed: true };
+        self.deal_new(job).await?;
+        self.find_worker(job, patience).await?;
+        Ok(guard)
+    }
+
+    /// Takes a run in that nobody waits for.
+    pub(crate) async fn run_detached(self: &Arc<Self>, spec: Spec, request: Payload) -> Result<View> {
+        let call = RunCall { spec, request, wait: RunWait::Detached, patience: limits::RUN_WAIT_DEFAULT };
+        let mut guard = self.start_run(call).await?;
+        guard.armed = false;
+        self.transient_view(guard.job)
+    }
+
     /// Takes a run in.
     async fn begin_run(self: &Arc<Self>, call: RunCall) -> Result<JobId> {
         let RunCall { mut spec, request, patience, .. } = call;
@@ -303,7 +320,7 @@ impl Core {
     }
 
     /// Does a worker process that is attached here serve this?
-    fn serves_here(&self, route: &Route) -> bool {
+    pub(crate) fn serves_here(&self, route: &Route) -> bool {
         self.sessions
             .any(|session| session.served.takes_plain(route) && session.is_here() && !session.is_draining())
     }

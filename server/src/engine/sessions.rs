@@ -244,6 +244,8 @@ impl Engine {
                 create_time: now,
                 expire_time: now.plus(call.lease_time),
                 server: core.server,
+                completed: 0,
+                failed: 0,
             };
             core.store.register(&session).await?;
             core.sessions.insert(&session);

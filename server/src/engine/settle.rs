@@ -66,8 +66,9 @@ impl Settling {
 impl Core {
     /// Passes on what a transaction brought about for those who wait.
     pub(crate) fn heed(&self, wake: Wake) {
-        let Wake { ready, due, others_wait } = wake;
+        let Wake { ready, due, others_wait, freed } = wake;
         self.settling.note(due, others_wait);
+        self.room.freed(&freed, &self.routes);
         if !ready.is_empty() {
             self.hub.changed(ready.iter().map(|key| key.job));
             self.room.note(ready.into_iter().map(|key| (key.route, key.priority, key.ready_time)));

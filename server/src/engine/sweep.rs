@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::unit::unit;
 use super::{Core, Engine, Result};
-use crate::model::{CancelReason, Ended, Month, limits};
+use crate::model::{CancelReason, Ended, Month, Time, limits};
 use crate::store::{CancelOrder, Finish, Finished, OnLocked, SweptLease, Tick};
 
 /// Lost sessions are remembered for a day, so that a worker process that comes back late is told so.
@@ -35,8 +35,8 @@ impl Engine {
         .await
     }
 
-    /// Forgets what has outlived its use: request ids, lost sessions, locks that nobody holds.
-    /// Forgets what has outlived its use: request ids, decisions about due times, lost sessions.
+    /// Forgets what has outlived its use: request ids, lost sessions, locks that nobody holds, decisions about due times,
+    /// notifications, tallies.
     pub async fn forget_old(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
         unit(async move {
@@ -50,6 +50,8 @@ impl Engine {
             while core.store.forget_ticks(old_ticks, FORGET_STEP).await? {}
             let old = core.clock.now().minus(DELIVERY_LIFE);
             while core.store.forget_deliveries(old, FORGET_STEP).await? {}
+            let old_tallies = now_less(&core, limits::OVERVIEW_HOURS_MAX + 1);
+            core.store.forget_tallies(old_tallies, now_less(&core, 2)).await?;
             let mut after = None;
             loop {
                 after = core.store.forget_requests(after, FORGET_STEP).await?;
@@ -62,9 +64,13 @@ impl Engine {
     }
 }
 
+fn now_less(core: &Core, hours: i32) -> Time {
+    core.clock.now().minus(limits::TALLY_SLOT * hours.unsigned_abs())
+}
+
 impl Core {
     async fn sweep(&self) -> Result<()> {
-        let tick = self.store.tick(self.server, &self.address).await?;
+        let tick = self.store.tick(self.server, &self.about, self.stopping.is_cancelled()).await?;
         for session in self.store.lose_sessions(tick).await? {
             tracing::warn!(?session, "a worker process was given up for dead: no heartbeat within its lease");
             if let Some(link) = self.sessions.get(session) {

@@ -111,6 +111,26 @@ pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 pub const CANCEL_POLL: Duration = Duration::from_millis(500);
 /// How often every server reads which queues are paused.
 pub const QUEUE_POLL: Duration = Duration::from_millis(500);
+/// A server that has not been heard of for this long is shown as silent.
+pub const SERVER_SILENT_AFTER: Duration = Duration::from_secs(30);
+/// Most jobs of a queue that its limits may name.
+pub const QUEUE_LIMIT_MAX: i64 = 1_000_000;
+/// The stretch of a rate limit that names none, and the shortest.
+pub const RATE_PERIOD_MIN: Duration = Duration::from_secs(1);
+/// Longest stretch of a rate limit.
+pub const RATE_PERIOD_MAX: Duration = Duration::from_secs(86_400);
+/// What happened is counted by the hour,
+pub const TALLY_SLOT: Duration = Duration::from_secs(3_600);
+/// and how long jobs waited by five minutes.
+pub const TALLY_WAIT_SLOT: Duration = Duration::from_secs(300);
+/// How often a server adds what it counted to the tables.
+pub const TALLY_INTERVAL: Duration = Duration::from_secs(2);
+/// Hours that figures reach back when nothing is said.
+pub const OVERVIEW_HOURS_DEFAULT: i32 = 24;
+/// Hours that figures reach back at most; older tallies are forgotten.
+pub const OVERVIEW_HOURS_MAX: i32 = 168;
+/// Commands, named workers and worker processes that an overview shows of each.
+pub const OVERVIEW_ROWS_MAX: usize = 100;
 /// What a cancelled handler has to end by itself.
 pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest grace that a cancel may ask for.

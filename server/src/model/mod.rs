@@ -20,7 +20,9 @@ mod recurring;
 mod retention;
 mod retry;
 pub mod schedule;
+mod server;
 mod session;
+mod tally;
 mod token;
 mod transient;
 
@@ -39,13 +41,17 @@ pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
 pub use lock::{HoldTime, LockSecret, NamedLock};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
-pub use queue::{LiveCounts, PausedQueue};
+pub use queue::{
+    LimitChange, LiveCounts, QueueLimits, QueuePause, QueueSetting, QueueStanding, RateLimit, StartLog,
+};
 pub use recurring::{
     CatchUp, Definition, Due, Moments, Overlap, ScheduleError, Skip, Standing, Task, TaskId, TaskParent,
     TaskRun, Timing, decide, due_ref_id, first_due, upcoming,
 };
 pub use retention::Retention;
 pub use retry::{Backoff, RetryPolicy, RetryProfiles};
+pub use server::{Server, ServerAbout};
 pub use session::{ServedCommand, Session, SessionState};
+pub use tally::{Event, Tally, Waits, slot};
 pub use token::{TokenError, digest, read_token, write_token};
 pub use transient::after_transient;

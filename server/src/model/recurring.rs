@@ -120,6 +120,9 @@ pub struct Definition {
     /// What to do about missed due times.
     #[serde(default)]
     pub catch_up: CatchUp,
+    /// Each run is a transient one: nothing of it is stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_command: bool,
     /// Whether it is due at all.
     pub enabled: bool,
     /// For people.
@@ -241,6 +244,14 @@ impl Standing {
         self.open.push(job);
         let surplus = self.open.len().saturating_sub(limits::OPEN_RUNS_MAX);
         self.open.drain(..surplus);
+    }
+
+    /// Notes a transient run.
+    pub fn note_transient(&mut self, time: Time, ref_id: String) {
+        self.last_time = Some(time);
+        self.last_job = None;
+        self.last_ref_id = ref_id;
+        self.run_count += 1;
     }
 
     /// Notes due times that were skipped.
@@ -386,6 +397,7 @@ mod tests {
             end_time: None,
             overlap: Overlap::Allow,
             catch_up,
+            run_command: false,
             enabled: true,
             description: String::new(),
         }

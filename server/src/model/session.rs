@@ -65,4 +65,8 @@ pub struct Session {
     pub expire_time: Time,
     /// The server that its last heartbeat went through.
     pub server: ServerId,
+    /// Jobs it completed; a few seconds old.
+    pub completed: i64,
+    /// Attempts of it that failed; a few seconds old.
+    pub failed: i64,
 }

@@ -1,4 +1,4 @@
-//! `haulier.v1.AdminService`: months of history. Convert, call the engine, convert.
+//! `haulier.v1.AdminService`: figures, commands, servers, months of history. Convert, call the engine, convert.
 
 use std::cmp::Ordering;
 use std::pin::Pin;
@@ -11,10 +11,11 @@ use tonic::{Request, Response, Status};
 use super::check::Check;
 use super::convert;
 use super::paging::Named;
-use super::status::{self, not_built};
+use super::status;
 use crate::engine::{Engine, Error, ExportCall, MonthFigures, MonthKept, Result as Answered};
-use crate::model::{Month, Retention, Time};
+use crate::model::{Month, Retention, Time, limits};
 
+const SERVERS: Named<'static> = Named { kind: "s1", narrowed_by: "", later: Ordering::Greater };
 const MONTHS: Named<'static> = Named { kind: "h1", narrowed_by: "", later: Ordering::Less };
 
 /// What a method answers.
@@ -70,16 +71,60 @@ impl AdminService for Admin {
         Ok(Response::new(pb::DropHistoryMonthResponse { month: Some(self.message(&figures)) }))
     }
 
-    async fn get_overview(&self, _: Request<pb::GetOverviewRequest>) -> Answer<pb::GetOverviewResponse> {
-        Err(not_built("AdminService.GetOverview"))
+    async fn get_overview(
+        &self,
+        request: Request<pb::GetOverviewRequest>,
+    ) -> Answer<pb::GetOverviewResponse> {
+        let mut check = Check::new();
+        let hours = request.into_inner().hours;
+        let hours =
+            check.number_or("hours", hours, limits::OVERVIEW_HOURS_DEFAULT, 1..=limits::OVERVIEW_HOURS_MAX);
+        let hours = check.pass(hours).map_err(status::of)?;
+        let overview = self.engine.overview(hours).await.map_err(status::of)?;
+        Ok(Response::new(pb::GetOverviewResponse { overview: Some(convert::overview(&overview)) }))
     }
 
-    async fn list_commands(&self, _: Request<pb::ListCommandsRequest>) -> Answer<pb::ListCommandsResponse> {
-        Err(not_built("AdminService.ListCommands"))
+    async fn list_commands(
+        &self,
+        request: Request<pb::ListCommandsRequest>,
+    ) -> Answer<pb::ListCommandsResponse> {
+        let given = request.into_inner();
+        let mut check = Check::new();
+        check.bytes("name_prefix", &given.name_prefix, limits::NAME_BYTES_MAX);
+        let list = Named { kind: "m1", narrowed_by: &given.name_prefix, later: Ordering::Greater };
+        let page = list.page(check, given.page_size, &given.page_token).map_err(status::of)?;
+        let mut all = self.engine.commands().await.map_err(status::of)?;
+        all.retain(|of| of.command.starts_with(&given.name_prefix));
+        let (mut shown, next_page_token) = page.cut(all, |of| of.command.clone());
+        let names = shown.iter().map(|of| of.command.clone()).collect();
+        let mut schemas = self.engine.schemas(names).await.map_err(status::of)?;
+        for of in &mut shown {
+            of.json_schema = schemas.remove(&of.command).unwrap_or_default();
+        }
+        let commands = shown.into_iter().map(convert::command).collect();
+        Ok(Response::new(pb::ListCommandsResponse { commands, next_page_token }))
     }
 
-    async fn list_servers(&self, _: Request<pb::ListServersRequest>) -> Answer<pb::ListServersResponse> {
-        Err(not_built("AdminService.ListServers"))
+    async fn list_servers(
+        &self,
+        request: Request<pb::ListServersRequest>,
+    ) -> Answer<pb::ListServersResponse> {
+        let given = request.into_inner();
+        let page = SERVERS.page(Check::new(), given.page_size, &given.page_token).map_err(status::of)?;
+        let now = self.engine.now();
+        let all = self.engine.servers().await.map_err(status::of)?;
+        let mut all: Vec<pb::Server> = all
+            .iter()
+            .map(|(server, workers)| pb::Server {
+                is_self: server.id == self.engine.server(),
+                worker_count: i32::try_from(*workers).unwrap_or(i32::MAX),
+                ..convert::server(server, now)
+            })
+            .collect();
+        let place = |server: &pb::Server| format!("{} {}", server.name, server.id);
+        all.sort_by_cached_key(place);
+        let (servers, next_page_token) = page.cut(all, place);
+        Ok(Response::new(pb::ListServersResponse { servers, next_page_token }))
     }
 }
 

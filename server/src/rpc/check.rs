@@ -48,7 +48,6 @@ pub(crate) fn up_to(most: Duration) -> Bounds {
 pub(crate) struct Check {
     path: String,
     wrong: Vec<Violation>,
-    not_built: Option<String>,
 }
 
 impl Check {
@@ -75,12 +74,6 @@ impl Check {
         self.wrong.push(Violation { field, message: message.into() });
     }
 
-    /// This field is set, and nobody acts on it yet: said rather than passed over.
-    pub(crate) fn not_built(&mut self, field: impl Display) {
-        let field = self.full_path(field);
-        self.not_built.get_or_insert(field);
-    }
-
     /// The value, if nothing is wrong with the request.
     pub(crate) fn pass<T>(mut self, value: T) -> Result<T> {
         if !self.wrong.is_empty() {
@@ -91,19 +84,12 @@ impl Check {
             }
             return Err(Error::Invalid(self.wrong));
         }
-        match self.not_built {
-            Some(field) => Err(Error::NotSupported(format!("the field `{field}`"))),
-            None => Ok(value),
-        }
+        Ok(value)
     }
 
     /// What is wrong so far, and nothing after it: for streams, where one part does not spoil the rest.
     pub(crate) fn take(&mut self) -> Option<Violation> {
-        let not_built = self.not_built.take();
-        let wrong = std::mem::take(&mut self.wrong);
-        let unsupported =
-            not_built.map(|field| Violation { field, message: "is not supported by this server yet".into() });
-        wrong.into_iter().next().or(unsupported)
+        std::mem::take(&mut self.wrong).into_iter().next()
     }
 
     fn full_path(&self, field: impl Display) -> String {

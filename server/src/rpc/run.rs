@@ -41,7 +41,7 @@ fn wait(check: &mut Check, wait: Option<prost_types::Duration>, detach: bool) ->
 }
 
 /// What only a stored job can do.
-fn refuse_what_is_stored(check: &mut Check, asked: &pb::JobOptions) {
+pub(crate) fn refuse_what_is_stored(check: &mut Check, asked: &pb::JobOptions) {
     let none = pb::JobOptions::default();
     let set = [
         ("ref_id_policy", asked.ref_id_policy != none.ref_id_policy),

@@ -79,11 +79,6 @@ pub(crate) fn of(error: Error) -> Status {
     }
 }
 
-/// Answers for a method that is part of the contract and not built yet.
-pub(crate) fn not_built(method: &str) -> Status {
-    of(Error::NotSupported(format!("the method {method}")))
-}
-
 /// Answers for a path that is no method of ours.
 pub(crate) fn unknown_method(path: &str) -> tonic::codegen::http::Response<Body> {
     let path: String = path.chars().take(200).collect();
@@ -250,12 +245,5 @@ mod tests {
         let response = of_panic(Box::new("secret"));
         assert_eq!(response.headers()["grpc-status"], "13");
         assert!(!format!("{response:?}").contains("secret"));
-    }
-
-    #[test]
-    fn a_method_that_is_not_built_is_named() {
-        let status = not_built("JobService.RunCommand");
-        assert_eq!(status.code(), Code::Unimplemented);
-        assert_eq!(status.message(), "the method JobService.RunCommand is not supported by this server yet");
     }
 }

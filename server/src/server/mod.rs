@@ -31,11 +31,11 @@ pub use signals::Signals;
 
 use crate::config::{Bounds, Config, ConfigError, KeepFor};
 use crate::engine::{self, Engine};
-use crate::model::{DeliveryRetries, Retention, limits};
+use crate::model::{DeliveryRetries, Retention, ServerAbout, limits};
 use crate::outbound::Outbound;
 use crate::pool::{self, Pool};
 use crate::rpc::{self, Health};
-use crate::store::StoreError;
+use crate::store::{Check, Severity, Store, StoreError};
 use crate::web;
 use tasks::{Outgoing, Tasks};
 
@@ -113,7 +113,8 @@ impl Server {
             tracing::warn!(%address, "insecure: whoever can reach this address may do everything");
         }
         let store = database::open(&config).await?;
-        let engine = Engine::start(store, address.to_string()).await?;
+        let about = about(&config, &*store, address).await?;
+        let engine = Engine::start(store, about).await?;
         if !outbound.signs() {
             tracing::info!("no outbound.signing_keys: notifications are sent without a signature");
         }
@@ -156,6 +157,36 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.drain.cancel();
+    }
+}
+
+/// What this server says of itself to those who list servers.
+async fn about(config: &Config, store: &dyn Store, address: SocketAddr) -> Result<ServerAbout, StartError> {
+    let checks = store.check().await.map_err(|error| database::failed(config, error))?;
+    let weakens = |check: &Check| {
+        check.problem.as_ref().is_some_and(|problem| problem.severity == Severity::Durability)
+    };
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(ServerAbout {
+        name: config.name.clone().unwrap_or_else(host),
+        version: env!("CARGO_PKG_VERSION").into(),
+        address: address.to_string(),
+        store: store_name(&checks),
+        pool_enabled: config.pool.enabled,
+        is_durable: !checks.iter().any(weakens),
+    })
+}
+
+/// The database and its version, as in `mariadb 10.11.14`.
+fn store_name(checks: &[Check]) -> String {
+    let value = |name: &str| checks.iter().find(|check| check.name == name).map(|check| check.value.as_str());
+    match (value("sqlite_version"), value("version")) {
+        (Some(version), _) => format!("sqlite {version}"),
+        (None, Some(version)) => {
+            let kind = if version.to_lowercase().contains("mariadb") { "mariadb" } else { "mysql" };
+            format!("{kind} {}", version.split('-').next().unwrap_or_default())
+        }
+        (None, None) => String::new(),
     }
 }
 

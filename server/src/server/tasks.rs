@@ -43,6 +43,7 @@ impl Tasks {
         tasks.every("transient runs", limits::TRANSIENT_TICK, engine, async |engine| {
             engine.tend_transients().await
         });
+        tasks.every("tallies", limits::TALLY_INTERVAL, engine, async |engine| engine.add_tallies().await);
         tasks.every("months", UPKEEP_INTERVAL, engine, async |engine| engine.keep_months().await);
         tasks.every("forgetting", UPKEEP_INTERVAL, engine, async |engine| engine.forget_old().await);
         tasks.every("retention", UPKEEP_INTERVAL, engine, move |engine| async move {

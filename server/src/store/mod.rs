@@ -27,11 +27,12 @@ mod smoke;
 mod sql_store;
 mod sqlite;
 mod statement;
+mod tallies;
 mod unit;
 mod value;
 mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use open::{OpenOptions, Purpose, migrate, open};
@@ -40,9 +41,10 @@ use async_trait::async_trait;
 
 use crate::model::{
     AfterTry, Attempt, CancelMark, CancelReason, Delivery, DeliveryId, DeliveryState, Dependency, Ended,
-    Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LiveCounts, LockSecret, LogLine, Month,
-    NamedLock, Order, Outcome, PausedQueue, Payload, ReadyKey, Retention, Route, RouteId, Run, ServerId,
-    Session, SessionId, Skip, State, Task, TaskId, Time, TryEnd, View, Wait,
+    Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LimitChange, LiveCounts, LockSecret, LogLine,
+    Month, NamedLock, Order, Outcome, Payload, QueueSetting, QueueStanding, ReadyKey, Retention, Route,
+    RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Skip, State, Tally, Task, TaskId, Time,
+    TryEnd, View, Wait, Waits,
 };
 
 /// Why a verb did not do its work.
@@ -132,6 +134,8 @@ pub struct Wake {
     pub due: Option<Time>,
     /// A run has ended that others wait for: [`Store::settle`] has work.
     pub others_wait: bool,
+    /// The routes of attempts that ended: their queues may have room again.
+    pub freed: Vec<RouteId>,
 }
 
 impl Wake {
@@ -143,6 +147,7 @@ impl Wake {
             (one, two) => one.or(two),
         };
         self.others_wait |= other.others_wait;
+        self.freed.extend(other.freed);
     }
 }
 
@@ -183,6 +188,17 @@ pub struct LaneLease {
     pub server: ServerId,
     /// The lease time of the worker process that runs it: so long after its server was last alive it has stopped.
     pub lease_time: Duration,
+}
+
+/// What happened, hour by hour, and what runs.
+#[derive(Clone, Debug, Default)]
+pub struct Tallied {
+    /// By the start of the hour, and route or lane.
+    pub routes: BTreeMap<(Time, RouteId), Tally>,
+    /// How long jobs waited.
+    pub waits: Waits,
+    /// The jobs of lanes that run now.
+    pub holders: BTreeMap<RouteId, JobId>,
 }
 
 /// What came of telling those who wait for one ended run.
@@ -687,6 +703,8 @@ pub enum TaskKey<'a> {
 pub enum Decision {
     /// It runs as this job.
     Job(Time, JobId),
+    /// It runs as a transient run, of which nothing is stored.
+    Transient(Time),
     /// They were skipped.
     Skipped(Skip),
 }
@@ -836,7 +854,12 @@ pub trait Store: Send + Sync + 'static {
     /// What waits in the ready table: for each route and priority the earliest ready time.
     async fn look(&self) -> Result<Vec<Backlog>>;
     /// Leases due jobs to claims.
-    async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>>;
+    async fn claim(
+        &self,
+        claims: &[Claimer],
+        limited: &BTreeMap<RouteId, String>,
+        now: Time,
+    ) -> Result<(Vec<Claimed>, BTreeSet<String>)>;
     /// Where a claim loop stands, made if it is new; none when its session is no more.
     async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>>;
     /// The leases of a session, of one loop or of all, with `acknowledged` of each.
@@ -939,12 +962,16 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets locks that nobody has held for their life, in a stretch of at most `limit` rows; answers where to go on.
     async fn forget_locks(&self, after: Option<String>, limit: i64) -> Result<Option<String>>;
 
-    /// Every queue that is paused.
-    async fn paused_queues(&self) -> Result<Vec<PausedQueue>>;
+    /// What is set for queues.
+    async fn queue_settings(&self) -> Result<Vec<QueueSetting>>;
     /// Pauses a queue on all servers; one that is paused keeps its time and takes the new reason.
     async fn pause_queue(&self, name: &str, reason: &str) -> Result<()>;
     /// Resumes a queue; says whether it was paused.
     async fn resume_queue(&self, name: &str) -> Result<bool>;
+    /// Changes the limits of a queue. What runs goes on.
+    async fn limit_queue(&self, name: &str, change: LimitChange) -> Result<()>;
+    /// How a queue stands to its limits; none if it has none.
+    async fn queue_standing(&self, name: &str) -> Result<Option<QueueStanding>>;
     /// Jobs that have not ended, by route. Reads the live tables whole: for people, once in a while.
     async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>>;
 
@@ -980,8 +1007,24 @@ pub trait Store: Send + Sync + 'static {
     /// anything to do.
     async fn forget_deliveries(&self, before: Time, limit: i64) -> Result<bool>;
 
-    /// Notes that this server lives, at `address`, and when the reaper ticked.
-    async fn tick(&self, server: ServerId, address: &str) -> Result<Tick>;
+    /// Notes that this server lives, what it says of itself and whether it is stopping, and when the reaper ticked.
+    async fn tick(&self, server: ServerId, about: &ServerAbout, is_draining: bool) -> Result<Tick>;
+    /// Every server that was heard of in the last day.
+    async fn servers(&self) -> Result<Vec<Server>>;
+    /// Adds what this server counted since it did so last.
+    async fn add_tallies(&self) -> Result<()>;
+    /// What happened since a time, how long jobs waited since another, and which run in lanes now.
+    async fn tallies(&self, since: Time, waits_since: Time) -> Result<Tallied>;
+    /// How many jobs wait for their turn in each lane. Reads the ready table whole: for people, once in a while.
+    async fn lane_lines(&self) -> Result<BTreeMap<RouteId, i64>>;
+    /// How many notifications wait for a try.
+    async fn pending_deliveries(&self) -> Result<i64>;
+    /// How many recurring tasks come due.
+    async fn count_due_tasks(&self) -> Result<i64>;
+    /// Forgets tallies and waits of before these times.
+    async fn forget_tallies(&self, before: Time, waits_before: Time) -> Result<()>;
+    /// The JSON Schemas of commands as declared last.
+    async fn schemas(&self, commands: &[String]) -> Result<BTreeMap<String, String>>;
     /// Gives up for dead the sessions whose time is over at `tick`; answers which.
     async fn lose_sessions(&self, tick: Tick) -> Result<Vec<SessionId>>;
     /// Leases of sessions that are over.

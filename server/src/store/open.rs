@@ -10,6 +10,7 @@ use super::migrate::migrate as bring_up;
 use super::sql_store::SqlStore;
 use super::sqlite::FileLock;
 use super::statement::{Place, Sql, Texts};
+use super::tallies::Tallies;
 use super::unit::{Engine, Unit, read};
 use super::value::{key, values};
 use super::verbs::REAPER;
@@ -103,14 +104,24 @@ fn sqlite_path(url: &str) -> Option<PathBuf> {
 
 fn mysql_engine(url: &str, options: &OpenOptions) -> Result<Engine> {
     let pools = Pools::mysql(mysql::options(url)?);
-    Ok(Engine { pools, texts: Texts::new(Dialect::MySql, &options.table_prefix), clock: None })
+    Ok(Engine {
+        pools,
+        texts: Texts::new(Dialect::MySql, &options.table_prefix),
+        clock: None,
+        tallies: Tallies::default(),
+    })
 }
 
 fn sqlite_engine(path: &Path, options: &OpenOptions) -> Engine {
     let create = options.purpose == Purpose::Serve;
     let pools = Pools::sqlite(sqlite::options(path, create));
     let texts = Texts::new(Dialect::Sqlite, &options.table_prefix);
-    Engine { pools, texts, clock: Some(SteadyClock::starting_no_earlier_than(Time(0))) }
+    Engine {
+        pools,
+        texts,
+        clock: Some(SteadyClock::starting_no_earlier_than(Time(0))),
+        tallies: Tallies::default(),
+    }
 }
 
 async fn last_tick(unit: &mut Unit<'_>) -> Try<Time> {

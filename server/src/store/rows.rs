@@ -477,6 +477,8 @@ pub(crate) fn read_session(row: &mut Columns) -> Try<Session> {
         create_time,
         expire_time,
         server,
+        completed: row.int()?,
+        failed: row.int()?,
     })
 }
 

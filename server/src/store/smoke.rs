@@ -112,6 +112,8 @@ impl Bench {
             create_time: now,
             expire_time: now.plus(limits::LEASE_TIME_DEFAULT),
             server: ServerId(7),
+            completed: 0,
+            failed: 0,
         };
         self.store.register(&session).await.unwrap();
         session.id
@@ -164,7 +166,8 @@ impl Bench {
         backlog.sort_by_key(|group| -group.priority);
         let groups = backlog.iter().map(|group| (group.route, group.priority)).collect();
         let now = self.store.now().await.unwrap();
-        let claimed = self.store.claim(&[Claimer { ticket, max_jobs, groups }], now).await.unwrap();
+        let claimed =
+            self.store.claim(&[Claimer { ticket, max_jobs, groups }], &BTreeMap::new(), now).await.unwrap().0;
         match claimed.into_iter().next().unwrap() {
             Claimed::Jobs(jobs) => jobs,
             Claimed::Refused => panic!("refused"),
@@ -256,8 +259,12 @@ async fn a_handoff_leases_at_once_and_a_late_one_is_refused(mut bench: Bench) {
     assert!(leases.iter().all(|(_, acknowledged)| *acknowledged));
     let leases: Vec<Lease> = leases.into_iter().map(|(lease, _)| lease).collect();
     assert_eq!(bench.store.leased_jobs(&leases).await.unwrap().len(), 2);
-    let again =
-        bench.store.claim(&[Claimer { ticket, max_jobs: 1, groups: Vec::new() }], Time(1)).await.unwrap();
+    let again = bench
+        .store
+        .claim(&[Claimer { ticket, max_jobs: 1, groups: Vec::new() }], &BTreeMap::new(), Time(1))
+        .await
+        .unwrap()
+        .0;
     assert!(matches!(again[0], Claimed::Refused));
     assert!(bench.store.was_enqueued(&batch[0].job).await.unwrap());
     assert!(!bench.store.was_enqueued(&bench.job(|_| {}).await.job).await.unwrap());
@@ -334,7 +341,7 @@ async fn a_waiting_job_is_cancelled_and_a_running_one_marked(mut bench: Bench) {
     assert_eq!(bench.store.cancel_marks().await.unwrap(), [mark]);
     assert_eq!(bench.view(running).await.cancel.as_deref(), Some("enough"));
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let tick = bench.store.tick(ServerId(7), "here").await.unwrap();
+    let tick = bench.store.tick(ServerId(7), &ServerAbout::default(), false).await.unwrap();
     let forced = bench.store.forced_cancels(tick, 10).await.unwrap();
     assert_eq!(forced.iter().map(|swept| swept.fence).collect::<Vec<_>>(), [lease.fence]);
     assert_eq!(bench.finish(lease.fence, Ended::Released).await, Finished::Stored(State::Cancelled));
@@ -412,7 +419,7 @@ async fn a_lost_session_gives_its_jobs_back(mut bench: Bench) {
         .acknowledge(&[ClaimTicket { session: bench.session, claim_loop: 1, sequence: lease.claim }])
         .await
         .unwrap();
-    let tick = bench.store.tick(ServerId(7), "here").await.unwrap();
+    let tick = bench.store.tick(ServerId(7), &ServerAbout::default(), false).await.unwrap();
     assert!(bench.store.lose_sessions(tick).await.unwrap().is_empty());
     let later = |seconds| Tick { now: tick.now.plus(Duration::from_secs(seconds)), ..tick };
     // Its server is silent by then, so that it has one lease time more.
@@ -582,7 +589,7 @@ async fn walks_go_both_ways(bench: Bench) {
 }
 
 async fn a_clock_that_stepped_back_is_mended(mut bench: Bench) {
-    let tick = bench.store.tick(ServerId(1), "a").await.unwrap();
+    let tick = bench.store.tick(ServerId(1), &ServerAbout::default(), false).await.unwrap();
     assert!(tick.last.is_none() && tick.amnesty_from.is_none());
     let ahead = tick.now.plus(Duration::from_secs(600));
     let job = bench.enqueue(|spec| spec.run_after = Some(tick.now.plus(Duration::from_secs(300)))).await;
@@ -592,7 +599,7 @@ async fn a_clock_that_stepped_back_is_mended(mut bench: Bench) {
     unit.execute(statement::Sql::MoveUpkeep, statement::Place::Fixed, set(ahead)).await.unwrap();
     let settled = unit::Tries::default().settle(unit, Ok(())).await;
     assert!(matches!(settled, std::ops::ControlFlow::Break(Ok(()))));
-    let mended = bench.store.tick(ServerId(1), "a").await.unwrap();
+    let mended = bench.store.tick(ServerId(1), &ServerAbout::default(), false).await.unwrap();
     assert_eq!(mended.last, Some(ahead));
     assert_eq!(bench.state(job).await, State::Queued);
     assert_eq!(bench.claim(1).await.len(), 1);
@@ -662,7 +669,11 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
                 let groups =
                     store.look().await.unwrap().iter().map(|group| (group.route, group.priority)).collect();
                 let now = store.now().await.unwrap();
-                let claimed = store.claim(&[Claimer { ticket, max_jobs: 3, groups }], now).await.unwrap();
+                let claimed = store
+                    .claim(&[Claimer { ticket, max_jobs: 3, groups }], &BTreeMap::new(), now)
+                    .await
+                    .unwrap()
+                    .0;
                 let Claimed::Jobs(jobs) = &claimed[0] else { panic!("refused") };
                 for job in jobs {
                     let end = Finish::of(job.lease.fence, Ended::Completed);
@@ -1007,7 +1018,10 @@ async fn a_restarted_database_is_used_again_and_keeps_what_was_accepted() {
     assert!(passed >= Duration::from_millis(50) && passed <= asked.elapsed(), "{passed:?}");
     server.kill9().unwrap();
     assert!(matches!(bench.store.ping().await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(bench.store.tick(ServerId(1), "a").await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        bench.store.tick(ServerId(1), &ServerAbout::default(), false).await,
+        Err(StoreError::Unavailable(_))
+    ));
     server.restart().unwrap();
     assert_eq!(bench.state(job).await, State::Queued);
     let lease = bench.claim(1).await.remove(0).lease;
@@ -1025,6 +1039,7 @@ fn task(name: &str) -> Task {
         end_time: None,
         overlap: crate::model::Overlap::Skip,
         catch_up: crate::model::CatchUp::All(Duration::from_secs(5)),
+        run_command: false,
         enabled: true,
         description: "what it is for".into(),
     };

@@ -1,6 +1,6 @@
 //! The one implementation of the verbs, for both databases. The verbs themselves are in [`super::verbs`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use super::{
     Declaration, DeliveriesCall, DropAnswer, Enqueued, Fate, Finish, Finished, IdBlock, LaneLease, LeasedJob,
     LockAnswer, LockBreak, LockKey, LockOrder, LockWalk, LogAppend, LogPosition, LoopState, MonthFigures,
     MonthRange, NewJob, OnLocked, Payloads, ProgressWrite, RefKey, RequeueAnswer, Result, Settled, Store,
-    SweptLease, TaskChange, TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
+    SweptLease, Tallied, TaskChange, TaskChanged, TaskKey, Tick, Wake, Walk, Watch, Written,
 };
 use crate::model::{
     AfterTry, Attempt, CancelMark, Delivery, DeliveryId, Dependency, Epoch, Fence, Job, JobId, Lease, Level,
-    LiveCounts, LogLine, Month, NamedLock, Outcome, PausedQueue, Payload, Retention, Route, RouteId, Run,
-    ServerId, Session, SessionId, Task, TaskId, Time, TryEnd, View,
+    LimitChange, LiveCounts, LogLine, Month, NamedLock, Outcome, Payload, QueueSetting, QueueStanding,
+    Retention, Route, RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Task, TaskId, Time,
+    TryEnd, View,
 };
 
 /// A store that speaks SQL.
@@ -135,8 +136,13 @@ impl Store for SqlStore {
         SqlStore::look(self).await
     }
 
-    async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>> {
-        SqlStore::claim(self, claims, now).await
+    async fn claim(
+        &self,
+        claims: &[Claimer],
+        limited: &BTreeMap<RouteId, String>,
+        now: Time,
+    ) -> Result<(Vec<Claimed>, BTreeSet<String>)> {
+        SqlStore::claim(self, claims, limited, now).await
     }
 
     async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
@@ -317,8 +323,8 @@ impl Store for SqlStore {
         SqlStore::forget_locks(self, after, limit).await
     }
 
-    async fn paused_queues(&self) -> Result<Vec<PausedQueue>> {
-        SqlStore::paused_queues(self).await
+    async fn queue_settings(&self) -> Result<Vec<QueueSetting>> {
+        SqlStore::queue_settings(self).await
     }
 
     async fn pause_queue(&self, name: &str, reason: &str) -> Result<()> {
@@ -327,6 +333,14 @@ impl Store for SqlStore {
 
     async fn resume_queue(&self, name: &str) -> Result<bool> {
         SqlStore::resume_queue(self, name).await
+    }
+
+    async fn limit_queue(&self, name: &str, change: LimitChange) -> Result<()> {
+        SqlStore::limit_queue(self, name, change).await
+    }
+
+    async fn queue_standing(&self, name: &str) -> Result<Option<QueueStanding>> {
+        SqlStore::queue_standing(self, name).await
     }
 
     async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>> {
@@ -389,8 +403,40 @@ impl Store for SqlStore {
         SqlStore::forget_deliveries(self, before, limit).await
     }
 
-    async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {
-        SqlStore::tick(self, server, address).await
+    async fn tick(&self, server: ServerId, about: &ServerAbout, is_draining: bool) -> Result<Tick> {
+        SqlStore::tick(self, server, about, is_draining).await
+    }
+
+    async fn servers(&self) -> Result<Vec<Server>> {
+        SqlStore::servers(self).await
+    }
+
+    async fn add_tallies(&self) -> Result<()> {
+        SqlStore::add_tallies(self).await
+    }
+
+    async fn tallies(&self, since: Time, waits_since: Time) -> Result<Tallied> {
+        SqlStore::tallies(self, since, waits_since).await
+    }
+
+    async fn lane_lines(&self) -> Result<BTreeMap<RouteId, i64>> {
+        SqlStore::lane_lines(self).await
+    }
+
+    async fn pending_deliveries(&self) -> Result<i64> {
+        SqlStore::pending_deliveries(self).await
+    }
+
+    async fn count_due_tasks(&self) -> Result<i64> {
+        SqlStore::count_due_tasks(self).await
+    }
+
+    async fn forget_tallies(&self, before: Time, waits_before: Time) -> Result<()> {
+        SqlStore::forget_tallies(self, before, waits_before).await
+    }
+
+    async fn schemas(&self, commands: &[String]) -> Result<BTreeMap<String, String>> {
+        SqlStore::schemas(self, commands).await
     }
 
     async fn lose_sessions(&self, tick: Tick) -> Result<Vec<SessionId>> {

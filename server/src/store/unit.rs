@@ -7,10 +7,11 @@ use super::connection::{Class, Lent, Pools};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
 use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, next_chunk};
+use super::tallies::Tallies;
 use super::value::{Columns, Value};
 use super::{Result, StoreError};
 use crate::clock::{self, SteadyClock};
-use crate::model::{Time, limits};
+use crate::model::{Event, Time, limits};
 
 /// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
@@ -21,6 +22,8 @@ pub(crate) struct Engine {
     pub(crate) texts: Texts,
     /// SQLite's time; MySQL answers its own.
     pub(crate) clock: Option<SteadyClock>,
+    /// What was committed, counted for people.
+    pub(crate) tallies: Tallies,
 }
 
 impl Engine {
@@ -38,7 +41,7 @@ impl Engine {
         loop {
             let mut lent = self.pools.get(class).lend().await?;
             match lent.connection.run(begin.to_owned()).await {
-                Ok(()) => return Ok(Unit { engine: self, lent, mode: Mode::Write }),
+                Ok(()) => return Ok(Unit { engine: self, lent, mode: Mode::Write, events: Vec::new() }),
                 Err(Fault::Gone(_)) if !lent.is_fresh => lent.discard(),
                 Err(fault) => {
                     lent.discard();
@@ -51,7 +54,7 @@ impl Engine {
     /// Begins reading: each statement sees what is committed when it begins.
     pub(crate) async fn begin_reading(&self, class: Class) -> Result<Unit<'_>> {
         let lent = self.pools.get(class).lend().await?;
-        Ok(Unit { engine: self, lent, mode: Mode::Read })
+        Ok(Unit { engine: self, lent, mode: Mode::Read, events: Vec::new() })
     }
 }
 
@@ -66,9 +69,15 @@ pub(crate) struct Unit<'e> {
     pub(crate) engine: &'e Engine,
     pub(crate) lent: Lent,
     mode: Mode,
+    events: Vec<(Time, Event)>,
 }
 
 impl Unit<'_> {
+    /// Notes what this transaction does; it is counted once it is committed.
+    pub(crate) fn note(&mut self, time: Time, event: Event) {
+        self.events.push((time, event));
+    }
+
     /// Runs a statement of one row; answers how many rows it found or changed.
     pub(crate) async fn execute(&mut self, sql: Sql, place: Place, values: Vec<Value>) -> Try<u64> {
         let text = self.engine.texts.get(sql, place, 1);
@@ -173,6 +182,7 @@ impl Unit<'_> {
         }
         match self.lent.connection.run("COMMIT".into()).await {
             Ok(()) => {
+                self.engine.tallies.count(&self.events);
                 self.lent.give_back();
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! Queues: paused, resumed, looked at.
+//! Queues: paused, resumed, limited, looked at.
 
 use std::process::Command;
 use std::time::Duration;
@@ -24,9 +24,23 @@ on_both!(
     a_queue_that_nothing_names_is_not_found,
     a_call_that_breaks_a_rule_is_refused_by_its_field,
     the_command_line_pauses_shows_and_resumes,
+    a_queue_runs_no_more_at_once_than_its_limit,
+    a_job_that_ends_lets_a_waiting_claim_have_the_next_one_at_once,
+    the_jobs_of_a_worker_process_that_died_count_no_more,
+    a_new_limit_leaves_what_runs_and_holds_what_waits,
+    a_queue_starts_no_more_in_a_time_than_its_rate,
+    limits_are_set_one_by_one_shown_and_lifted,
+    limits_outlive_the_server,
+    limits_that_break_a_rule_are_refused_by_their_field,
+    a_job_that_a_limit_holds_back_says_so,
+    a_full_queue_holds_up_no_other,
+    the_command_line_limits_a_queue,
 );
 
-on_two_servers!(a_pause_at_one_server_holds_the_jobs_of_the_other);
+on_two_servers!(
+    a_pause_at_one_server_holds_the_jobs_of_the_other,
+    a_limit_holds_over_both_servers_from_the_answer_on,
+);
 
 fn service(server: &Server) -> QueueServiceClient<Channel> {
     QueueServiceClient::new(server.channel())
@@ -240,4 +254,259 @@ async fn a_pause_at_one_server_holds_the_jobs_of_the_other(server: &Server, repl
     resume(server, "mail").await;
     let jobs = worker.claim_within(1, Duration::from_secs(10)).await;
     assert_eq!(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>(), [stored.job_id]);
+}
+
+fn limit(name: &str, concurrency: Option<i32>, rate: Option<(i32, f64)>) -> pb::UpdateQueueRequest {
+    let rate = rate.map(|(count, seconds)| pb::RateLimit { count, period: haulier_tests::seconds(seconds) });
+    let queue = pb::Queue {
+        name: name.into(),
+        concurrency_limit: concurrency,
+        rate_limit: rate,
+        ..Default::default()
+    };
+    pb::UpdateQueueRequest { queue: Some(queue), update_mask: None }
+}
+
+async fn update(server: &Server, request: pb::UpdateQueueRequest) -> pb::Queue {
+    service(server).update_queue(request).await.unwrap().into_inner().queue.unwrap()
+}
+
+fn masked(name: &str, paths: &[&str]) -> pb::UpdateQueueRequest {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    pb::UpdateQueueRequest { update_mask: Some(prost_types::FieldMask { paths }), ..limit(name, None, None) }
+}
+
+async fn fill(server: &Server, queue: &str, jobs: usize) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for _ in 0..jobs {
+        ids.push(server.enqueue(into_queue(queue)).await.job_id);
+    }
+    ids
+}
+
+async fn a_queue_runs_no_more_at_once_than_its_limit(server: &Server) {
+    let limited = update(server, limit("mail", Some(2), None)).await;
+    assert_eq!((limited.concurrency_limit, limited.rate_limit), (Some(2), None));
+    let mut worker = worker_of(server, &["mail"]).await;
+    let mut other = worker_of(server, &["mail"]).await;
+    // Waiting claims are handed nothing past the limit either.
+    let (one, two, ids) =
+        tokio::join!(worker.claim_within(10, 2 * A_WHILE), other.claim_within(10, 2 * A_WHILE), async {
+            Pause::brief().await;
+            fill(server, "mail", 7).await
+        },);
+    let mut running = [one, two].concat();
+    while running.len() < 2 {
+        running.extend(worker.claim_within(10, Duration::from_secs(10)).await);
+    }
+    assert_eq!(running.len(), 2, "{running:?}");
+    let mut started = running.len();
+    while started < ids.len() {
+        assert!(worker.claim_within(10, Duration::from_millis(700)).await.is_empty(), "two run");
+        worker.end_well(&running.remove(0).lease, completed("1")).await;
+        let next = other.claim_within(10, Duration::from_secs(10)).await;
+        assert_eq!(next.len(), 1);
+        started += 1;
+        running.extend(next);
+    }
+}
+
+async fn a_job_that_ends_lets_a_waiting_claim_have_the_next_one_at_once(server: &Server) {
+    update(server, limit("mail", Some(1), None)).await;
+    let mut worker = worker_of(server, &["mail"]).await;
+    fill(server, "mail", 20).await;
+    let begun = tokio::time::Instant::now();
+    for _ in 0..20 {
+        let job = worker.claim_one().await;
+        worker.end_well(&job.lease, completed("1")).await;
+    }
+    // A look at the table comes every 250 ms: 20 of them alone would take 5 s.
+    haulier_tests::figure(&format!("20 jobs of a queue that runs one at a time: {:?}", begun.elapsed()));
+    let mut next = worker_of(server, &["mail"]).await;
+    let last = fill(server, "mail", 2).await;
+    let running = worker.claim_one().await;
+    let (waited, ()) = tokio::join!(next.claim_within(1, Duration::from_secs(10)), async {
+        Pause::brief().await;
+        worker.end_well(&running.lease, completed("1")).await;
+    });
+    assert_eq!(waited.iter().map(|job| job.job_id).collect::<Vec<_>>(), [last[1]]);
+}
+
+async fn the_jobs_of_a_worker_process_that_died_count_no_more(server: &Server) {
+    update(server, limit("mail", Some(1), None)).await;
+    let ids = fill(server, "mail", 2).await;
+    let mut registration = Registration::short_lived(&["work"]);
+    registration.0.queues = vec!["mail".into()];
+    let mut doomed = HandWorker::begin(server, registration).await;
+    assert_eq!(doomed.claim_one().await.job_id, ids[0]);
+    let mut worker = worker_of(server, &["mail"]).await;
+    assert!(worker.claim_within(10, A_WHILE).await.is_empty());
+    let next = worker.claim_within(10, Duration::from_secs(30)).await;
+    assert_eq!(next.len(), 1, "{next:?}");
+}
+
+async fn a_new_limit_leaves_what_runs_and_holds_what_waits(server: &Server) {
+    let mut worker = worker_of(server, &["mail"]).await;
+    fill(server, "mail", 4).await;
+    let mut running = worker.claim_within(3, Duration::from_secs(10)).await;
+    while running.len() < 3 {
+        running.extend(worker.claim_within(1, Duration::from_secs(10)).await);
+    }
+    update(server, limit("mail", Some(2), None)).await;
+    for expected in [0, 0, 1] {
+        let claimed = worker.claim_within(10, A_WHILE).await;
+        assert_eq!(claimed.len(), expected, "{} run", running.len());
+        let Some(job) = running.pop() else { break };
+        worker.end_well(&job.lease, completed("1")).await;
+    }
+}
+
+async fn a_queue_starts_no_more_in_a_time_than_its_rate(server: &Server) {
+    let limited = update(server, limit("mail", None, Some((3, 4.0)))).await;
+    assert_eq!(limited.rate_limit.map(|rate| rate.count), Some(3));
+    fill(server, "mail", 8).await;
+    let mut worker = worker_of(server, &["mail"]).await;
+    let mut starts = Vec::new();
+    while starts.len() < 8 {
+        let claimed = worker.claim_within(10, Duration::from_secs(20)).await;
+        for job in claimed {
+            let attempts = server.attempts(job.job_id).await;
+            let time = attempts[0].start_time.unwrap();
+            starts.push(time.seconds as f64 + f64::from(time.nanos) / 1e9);
+            worker.end_well(&job.lease, completed("1")).await;
+        }
+    }
+    starts.sort_by(f64::total_cmp);
+    for four in starts.windows(4) {
+        assert!(four[3] - four[0] >= 4.0, "four starts within four seconds: {starts:?}");
+    }
+    assert!(starts[7] - starts[0] < 16.0, "held back for longer than the rate asks: {starts:?}");
+}
+
+async fn limits_are_set_one_by_one_shown_and_lifted(server: &Server) {
+    let set = update(server, limit("mail", Some(5), Some((10, 60.0)))).await;
+    assert_eq!((set.concurrency_limit, set.rate_limit.map(|rate| rate.count)), (Some(5), Some(10)));
+    let one = update(server, limit("mail", Some(7), None)).await;
+    assert_eq!((one.concurrency_limit, one.rate_limit), (Some(7), set.rate_limit), "what is unset stays");
+    let lifted = update(server, masked("mail", &["rate_limit"])).await;
+    assert_eq!((lifted.concurrency_limit, lifted.rate_limit), (Some(7), None));
+    let shown = queue(server, "mail").await;
+    assert_eq!((shown.concurrency_limit, shown.rate_limit, shown.paused), (Some(7), None, false));
+    let default = pb::RateLimit { count: 4, period: None };
+    let mut request = masked("mail", &["rate_limit"]);
+    request.queue.as_mut().unwrap().rate_limit = Some(default);
+    let rate = update(server, request).await.rate_limit.unwrap();
+    assert_eq!((rate.count, rate.period), (4, haulier_tests::seconds(1.0)));
+    // Nothing names it once its limits are lifted.
+    let nothing = update(server, masked("mail", &["rate_limit", "concurrency_limit"])).await;
+    assert_eq!((nothing.name.as_str(), nothing.concurrency_limit, nothing.rate_limit), ("mail", None, None));
+    let gone = service(server).get_queue(pb::GetQueueRequest { name: "mail".into() }).await;
+    refusal(gone).must_be(Code::NotFound, "RESOURCE_NOT_FOUND");
+}
+
+async fn limits_outlive_the_server(server: &Server) {
+    update(server, limit("mail", Some(1), Some((5, 3_600.0)))).await;
+    fill(server, "mail", 3).await;
+    server.kill9();
+    server.restart().await;
+    let mut worker = worker_of(server, &["mail"]).await;
+    let first = worker.claim_within(10, Duration::from_secs(10)).await;
+    assert_eq!(first.len(), 1);
+    assert!(worker.claim_within(10, A_WHILE).await.is_empty());
+    let shown = queue(server, "mail").await;
+    assert_eq!((shown.concurrency_limit, shown.rate_limit.map(|rate| rate.count)), (Some(1), Some(5)));
+}
+
+async fn limits_that_break_a_rule_are_refused_by_their_field(server: &Server) {
+    for (request, field) in [
+        (pb::UpdateQueueRequest::default(), "queue.name"),
+        (pb::UpdateQueueRequest::default(), "queue"),
+        (limit("mail", None, None), "queue"),
+        (limit("a b", Some(1), None), "queue.name"),
+        (limit("mail", Some(0), None), "queue.concurrency_limit"),
+        (limit("mail", Some(-1), None), "queue.concurrency_limit"),
+        (limit("mail", Some(1_000_001), None), "queue.concurrency_limit"),
+        (limit("mail", None, Some((0, 1.0))), "queue.rate_limit.count"),
+        (limit("mail", None, Some((1, 0.5))), "queue.rate_limit.period"),
+        (limit("mail", None, Some((1, 86_401.0))), "queue.rate_limit.period"),
+        (masked("mail", &["paused"]), "update_mask"),
+        (masked("mail", &[]), "queue"),
+    ] {
+        let refused = refusal(service(server).update_queue(request).await);
+        refused.must_be(Code::InvalidArgument, "INVALID_FIELD");
+        assert!(refused.field(field).is_some(), "{field}: {refused:?}");
+    }
+}
+
+async fn explained(server: &Server, job_id: i64) -> pb::ExplainJobResponse {
+    let target = Some(pb::explain_job_request::Target::JobId(job_id));
+    server.jobs().explain_job(pb::ExplainJobRequest { target }).await.unwrap().into_inner()
+}
+
+async fn a_job_that_a_limit_holds_back_says_so(server: &Server) {
+    update(server, limit("mail", Some(1), None)).await;
+    update(server, limit("calls", None, Some((1, 3_600.0)))).await;
+    let mut worker = worker_of(server, &["mail", "calls"]).await;
+    let mail = fill(server, "mail", 2).await;
+    let calls = fill(server, "calls", 2).await;
+    let mut running = Vec::new();
+    while running.len() < 2 {
+        running.extend(worker.claim_within(10, Duration::from_secs(10)).await);
+    }
+    let held = explained(server, mail[1]).await;
+    assert_eq!(held.code(), pb::ExplainCode::ConcurrencyLimit, "{held:?}");
+    let held = explained(server, calls[1]).await;
+    assert_eq!(held.code(), pb::ExplainCode::RateLimit, "{held:?}");
+}
+
+async fn a_full_queue_holds_up_no_other(server: &Server) {
+    update(server, limit("mail", Some(1), None)).await;
+    fill(server, "mail", 50).await;
+    let mut worker = worker_of(server, &["mail", "reports"]).await;
+    assert_eq!(worker.claim_within(10, Duration::from_secs(10)).await.len(), 1);
+    for _ in 0..5 {
+        let (claimed, other) = tokio::join!(worker.claim_within(10, Duration::from_secs(10)), async {
+            Pause::brief().await;
+            server.enqueue(into_queue("reports")).await.job_id
+        });
+        assert_eq!(claimed.iter().map(|job| job.job_id).collect::<Vec<_>>(), [other]);
+    }
+}
+
+async fn the_command_line_limits_a_queue(server: &Server) {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(haulier_binary())
+            .args(["queue", "limit", "mail", "--address", &server.address()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = run(&["--concurrency", "5", "--rate", "10/1s"]);
+    assert!(code == Some(0) && told.contains("10/1"), "{told}");
+    let shown = queue(server, "mail").await;
+    assert_eq!((shown.concurrency_limit, shown.rate_limit.unwrap().count), (Some(5), 10));
+    assert_eq!(run(&["--rate", "none"]).0, Some(0));
+    let shown = queue(server, "mail").await;
+    assert_eq!((shown.concurrency_limit, shown.rate_limit), (Some(5), None));
+    assert_eq!(run(&["--rate", "ten"]).0, Some(2));
+    assert_eq!(run(&[]).0, Some(2), "nothing to set");
+}
+
+async fn a_limit_holds_over_both_servers_from_the_answer_on(server: &Server, replica: &Server) {
+    let mut here = worker_of(server, &["mail"]).await;
+    let mut there = worker_of(replica, &["mail"]).await;
+    update(server, limit("mail", Some(3), None)).await;
+    for server in [server, replica] {
+        fill(server, "mail", 6).await;
+    }
+    let mut running = 0;
+    for _ in 0..3 {
+        let (one, two) = tokio::join!(
+            here.claim_within(10, Duration::from_secs(1)),
+            there.claim_within(10, Duration::from_secs(1))
+        );
+        running += one.len() + two.len();
+    }
+    assert_eq!(running, 3);
 }

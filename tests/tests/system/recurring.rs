@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{cancelled, completed, failed, json, text_of};
-use haulier_tests::{HandWorker, Pause, Registration, Server, haulier_binary, on_both, refusal};
+use haulier_tests::{
+    HandWorker, Pause, Registration, Server, haulier_binary, on_both, on_two_servers, refusal,
+};
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
 use pb::schedule::Timing;
 use pb::{CatchUpPolicy, JobFilter, JobOptions, JobState, OverlapPolicy, PutResult, RecurringTask, Schedule};
@@ -32,7 +34,13 @@ on_both!(
     tasks_are_listed_by_name_and_filter,
     a_deleted_task_is_gone_and_its_jobs_stay,
     the_command_line_puts_shows_and_changes_tasks,
+    a_run_command_task_stores_nothing_of_its_runs,
+    a_run_command_task_is_skipped_when_nobody_serves_it,
+    a_run_command_task_is_triggered_as_a_transient_run,
+    what_a_run_command_task_cannot_have_is_refused_by_its_field,
 );
+
+on_two_servers!(a_run_command_task_runs_where_its_worker_process_is_attached);
 
 fn tasks(server: &Server) -> RecurringTaskServiceClient<Channel> {
     RecurringTaskServiceClient::new(server.channel()).max_decoding_message_size(16 << 20)
@@ -707,4 +715,78 @@ async fn the_command_line_puts_shows_and_changes_tasks(server: &Server) {
     );
     says(&["put", "work"], 2, &["--cron"]);
     says(&["put", "work", "--every", "5s", "--catch-up-window", "1h"], 2, &["--catch-up all"]);
+}
+
+fn run_command(name: &str) -> RecurringTask {
+    RecurringTask { run_command: true, request: json("{\"n\":1}"), ..task(name, every(1)) }
+}
+
+async fn a_run_command_task_stores_nothing_of_its_runs(server: &Server) {
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    let (shown, _) = put(server, run_command("tick")).await;
+    assert!(shown.run_command);
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let job = worker.claim_one().await;
+        assert_eq!(text_of(&job.request), "{\"n\":1}");
+        assert!(seen.insert(job.ref_id.clone()), "one run a due time: {seen:?}");
+        assert!(job.ref_id.starts_with(&format!("~t{}-", shown.id)), "{}", job.ref_id);
+        worker.end_well(&job.lease, completed("1")).await;
+    }
+    let paused = pause(server, "tick").await;
+    assert!(paused.run_count >= 3 && paused.skip_count == 0, "{paused:?}");
+    assert_eq!((paused.last_job_id, paused.last_ref_id.is_empty()), (0, false));
+    let stored = server.jobs().list_jobs(pb::ListJobsRequest::default()).await.unwrap().into_inner().jobs;
+    assert!(stored.is_empty(), "{stored:?}");
+}
+
+async fn a_run_command_task_is_skipped_when_nobody_serves_it(server: &Server) {
+    put(server, run_command("tick")).await;
+    let skipped = until_task(server, "tick", |task| task.skip_count >= 2).await;
+    assert_eq!((skipped.run_count, skipped.last_job_id), (0, 0));
+    assert!(skipped.last_skip_reason.contains("serves work"), "{}", skipped.last_skip_reason);
+    // One that comes is given the runs from then on.
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    worker.claim_one().await;
+}
+
+async fn a_run_command_task_is_triggered_as_a_transient_run(server: &Server) {
+    put(server, RecurringTask { schedule: every(86_400), ..run_command("tick") }).await;
+    let request = pb::TriggerRecurringTaskRequest { name: "tick".into(), ..Default::default() };
+    let refused = refusal(tasks(server).trigger_recurring_task(request).await);
+    refused.must_be(Code::Unavailable, "NO_WORKER_HERE");
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    let triggered = trigger(server, "tick", "").await;
+    assert_eq!((triggered.job_id, triggered.ref_id.is_empty()), (0, false));
+    let job = worker.claim_one().await;
+    assert_eq!(job.ref_id, triggered.ref_id);
+    worker.end_well(&job.lease, completed("1")).await;
+    let shown = get(server, "tick").await;
+    assert_eq!((shown.run_count, shown.last_ref_id.as_str()), (1, triggered.ref_id.as_str()));
+    assert_eq!(shown.last_state(), JobState::Completed, "as long as this server remembers it");
+}
+
+async fn what_a_run_command_task_cannot_have_is_refused_by_its_field(server: &Server) {
+    let options = JobOptions { retry_policy: Some(Default::default()), ..Default::default() };
+    for (task, field) in [
+        (
+            RecurringTask { overlap_policy: OverlapPolicy::Skip.into(), ..run_command("a") },
+            "task.overlap_policy",
+        ),
+        (RecurringTask { options: Some(options), ..run_command("a") }, "task.options.retry_policy"),
+    ] {
+        let request = pb::PutRecurringTaskRequest { task: Some(task) };
+        refusal(tasks(server).put_recurring_task(request).await).must_name(field);
+    }
+}
+
+async fn a_run_command_task_runs_where_its_worker_process_is_attached(server: &Server, replica: &Server) {
+    let mut worker = HandWorker::register(replica, &["work"]).await;
+    put(server, run_command("tick")).await;
+    for _ in 0..3 {
+        let job = worker.claim_one().await;
+        worker.end_well(&job.lease, completed("1")).await;
+    }
+    let shown = get(server, "tick").await;
+    assert_eq!(shown.skip_count, 0, "the server without a worker process leaves it to the other: {shown:?}");
 }

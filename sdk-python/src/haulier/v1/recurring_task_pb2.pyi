@@ -7,10 +7,11 @@ from haulier.v1 import job_pb2 as _job_pb2
 from haulier.v1 import options_pb2 as _options_pb2
 from haulier.v1 import payload_pb2 as _payload_pb2
 from haulier.v1 import schedule_pb2 as _schedule_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -40,7 +41,7 @@ CATCH_UP_POLICY_NONE: CatchUpPolicy
 CATCH_UP_POLICY_ALL: CatchUpPolicy
 
 class RecurringTask(_message.Message):
-    __slots__ = ("name", "command", "api", "request", "options", "schedule", "run_command", "overlap_policy", "catch_up_policy", "catch_up_window", "start_time", "end_time", "enabled", "description", "id", "paused", "pause_reason", "create_time", "update_time", "next_time", "last_time", "last_job_id", "last_ref_id", "last_state", "last_error", "run_count", "skip_count", "last_skip_time", "last_skip_reason")
+    __slots__ = ("name", "command", "api", "request", "options", "schedule", "run_command", "overlap_policy", "catch_up_policy", "catch_up_window", "start_time", "end_time", "enabled", "description", "id", "paused", "pause_reason", "create_time", "update_time", "next_time", "last_time", "last_job_id", "last_ref_id", "last_state", "last_error", "run_count", "skip_count", "last_skip_time", "last_skip_reason", "upcoming_times")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     API_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +71,7 @@ class RecurringTask(_message.Message):
     SKIP_COUNT_FIELD_NUMBER: _ClassVar[int]
     LAST_SKIP_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_SKIP_REASON_FIELD_NUMBER: _ClassVar[int]
+    UPCOMING_TIMES_FIELD_NUMBER: _ClassVar[int]
     name: str
     command: str
     api: _api_call_pb2.ApiCall
@@ -99,4 +101,5 @@ class RecurringTask(_message.Message):
     skip_count: int
     last_skip_time: _timestamp_pb2.Timestamp
     last_skip_reason: str
-    def __init__(self, name: _Optional[str] = ..., command: _Optional[str] = ..., api: _Optional[_Union[_api_call_pb2.ApiCall, _Mapping]] = ..., request: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., options: _Optional[_Union[_options_pb2.JobOptions, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., run_command: bool = ..., overlap_policy: _Optional[_Union[OverlapPolicy, str]] = ..., catch_up_policy: _Optional[_Union[CatchUpPolicy, str]] = ..., catch_up_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., enabled: bool = ..., description: _Optional[str] = ..., id: _Optional[int] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_job_id: _Optional[int] = ..., last_ref_id: _Optional[str] = ..., last_state: _Optional[_Union[_job_pb2.JobState, str]] = ..., last_error: _Optional[_Union[_job_pb2.JobError, _Mapping]] = ..., run_count: _Optional[int] = ..., skip_count: _Optional[int] = ..., last_skip_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_skip_reason: _Optional[str] = ...) -> None: ...
+    upcoming_times: _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]
+    def __init__(self, name: _Optional[str] = ..., command: _Optional[str] = ..., api: _Optional[_Union[_api_call_pb2.ApiCall, _Mapping]] = ..., request: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., options: _Optional[_Union[_options_pb2.JobOptions, _Mapping]] = ..., schedule: _Optional[_Union[_schedule_pb2.Schedule, _Mapping]] = ..., run_command: bool = ..., overlap_policy: _Optional[_Union[OverlapPolicy, str]] = ..., catch_up_policy: _Optional[_Union[CatchUpPolicy, str]] = ..., catch_up_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., enabled: bool = ..., description: _Optional[str] = ..., id: _Optional[int] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_job_id: _Optional[int] = ..., last_ref_id: _Optional[str] = ..., last_state: _Optional[_Union[_job_pb2.JobState, str]] = ..., last_error: _Optional[_Union[_job_pb2.JobError, _Mapping]] = ..., run_count: _Optional[int] = ..., skip_count: _Optional[int] = ..., last_skip_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_skip_reason: _Optional[str] = ..., upcoming_times: _Optional[_Iterable[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]]] = ...) -> None: ...

@@ -27,15 +27,15 @@ from haulier.v1 import recurring_task_pb2 as haulier_dot_v1_dot_recurring__task_
 from haulier.v1 import schedule_pb2 as haulier_dot_v1_dot_schedule__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'haulier/v1/recurring_task_service.proto\x12\nhaulier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhaulier/v1/recurring_task.proto\x1a\x19haulier/v1/schedule.proto\"B\n\x17PutRecurringTaskRequest\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"j\n\x18PutRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\x12%\n\x06result\x18\x02 \x01(\x0e\x32\x15.haulier.v1.PutResult\"\'\n\x17GetRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x18GetRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"h\n\x19ListRecurringTasksRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x1aListRecurringTasksResponse\x12(\n\x05tasks\x18\x01 \x03(\x0b\x32\x19.haulier.v1.RecurringTask\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x1a\x44\x65leteRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x1b\x44\x65leteRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"9\n\x19PauseRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"E\n\x1aPauseRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"*\n\x1aResumeRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x1bResumeRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"?\n\x1bTriggerRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"O\n\x1cTriggerRecurringTaskResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0e\n\x06ref_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\"\xad\x01\n\x16PreviewScheduleRequest\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.haulier.v1.Schedule\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x17PreviewScheduleResponse\x12)\n\x05times\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blocal_times\x18\x02 \x03(\t*q\n\tPutResult\x12\x1a\n\x16PUT_RESULT_UNSPECIFIED\x10\x00\x12\x16\n\x12PUT_RESULT_CREATED\x10\x01\x12\x16\n\x12PUT_RESULT_UPDATED\x10\x02\x12\x18\n\x14PUT_RESULT_UNCHANGED\x10\x03\x32\xb5\x06\n\x14RecurringTaskService\x12]\n\x10PutRecurringTask\x12#.haulier.v1.PutRecurringTaskRequest\x1a$.haulier.v1.PutRecurringTaskResponse\x12]\n\x10GetRecurringTask\x12#.haulier.v1.GetRecurringTaskRequest\x1a$.haulier.v1.GetRecurringTaskResponse\x12\x63\n\x12ListRecurringTasks\x12%.haulier.v1.ListRecurringTasksRequest\x1a&.haulier.v1.ListRecurringTasksResponse\x12\x66\n\x13\x44\x65leteRecurringTask\x12&.haulier.v1.DeleteRecurringTaskRequest\x1a\'.haulier.v1.DeleteRecurringTaskResponse\x12\x63\n\x12PauseRecurringTask\x12%.haulier.v1.PauseRecurringTaskRequest\x1a&.haulier.v1.PauseRecurringTaskResponse\x12\x66\n\x13ResumeRecurringTask\x12&.haulier.v1.ResumeRecurringTaskRequest\x1a\'.haulier.v1.ResumeRecurringTaskResponse\x12i\n\x14TriggerRecurringTask\x12\'.haulier.v1.TriggerRecurringTaskRequest\x1a(.haulier.v1.TriggerRecurringTaskResponse\x12Z\n\x0fPreviewSchedule\x12\".haulier.v1.PreviewScheduleRequest\x1a#.haulier.v1.PreviewScheduleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'haulier/v1/recurring_task_service.proto\x12\nhaulier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhaulier/v1/recurring_task.proto\x1a\x19haulier/v1/schedule.proto\"B\n\x17PutRecurringTaskRequest\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"j\n\x18PutRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\x12%\n\x06result\x18\x02 \x01(\x0e\x32\x15.haulier.v1.PutResult\"\'\n\x17GetRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x18GetRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"\xaa\x01\n\x19ListRecurringTasksRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x13\n\x06paused\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x14\n\x07\x65nabled\x18\x06 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_pausedB\n\n\x08_enabled\"_\n\x1aListRecurringTasksResponse\x12(\n\x05tasks\x18\x01 \x03(\x0b\x32\x19.haulier.v1.RecurringTask\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x1a\x44\x65leteRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x1b\x44\x65leteRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"9\n\x19PauseRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"E\n\x1aPauseRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"*\n\x1aResumeRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x1bResumeRecurringTaskResponse\x12\'\n\x04task\x18\x01 \x01(\x0b\x32\x19.haulier.v1.RecurringTask\"?\n\x1bTriggerRecurringTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"O\n\x1cTriggerRecurringTaskResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0e\n\x06ref_id\x18\x02 \x01(\t\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\"\xad\x01\n\x16PreviewScheduleRequest\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.haulier.v1.Schedule\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x17PreviewScheduleResponse\x12)\n\x05times\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blocal_times\x18\x02 \x03(\t*q\n\tPutResult\x12\x1a\n\x16PUT_RESULT_UNSPECIFIED\x10\x00\x12\x16\n\x12PUT_RESULT_CREATED\x10\x01\x12\x16\n\x12PUT_RESULT_UPDATED\x10\x02\x12\x18\n\x14PUT_RESULT_UNCHANGED\x10\x03\x32\xb5\x06\n\x14RecurringTaskService\x12]\n\x10PutRecurringTask\x12#.haulier.v1.PutRecurringTaskRequest\x1a$.haulier.v1.PutRecurringTaskResponse\x12]\n\x10GetRecurringTask\x12#.haulier.v1.GetRecurringTaskRequest\x1a$.haulier.v1.GetRecurringTaskResponse\x12\x63\n\x12ListRecurringTasks\x12%.haulier.v1.ListRecurringTasksRequest\x1a&.haulier.v1.ListRecurringTasksResponse\x12\x66\n\x13\x44\x65leteRecurringTask\x12&.haulier.v1.DeleteRecurringTaskRequest\x1a\'.haulier.v1.DeleteRecurringTaskResponse\x12\x63\n\x12PauseRecurringTask\x12%.haulier.v1.PauseRecurringTaskRequest\x1a&.haulier.v1.PauseRecurringTaskResponse\x12\x66\n\x13ResumeRecurringTask\x12&.haulier.v1.ResumeRecurringTaskRequest\x1a\'.haulier.v1.ResumeRecurringTaskResponse\x12i\n\x14TriggerRecurringTask\x12\'.haulier.v1.TriggerRecurringTaskRequest\x1a(.haulier.v1.TriggerRecurringTaskResponse\x12Z\n\x0fPreviewSchedule\x12\".haulier.v1.PreviewScheduleRequest\x1a#.haulier.v1.PreviewScheduleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'haulier.v1.recurring_task_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUTRESULT']._serialized_start=1412
-  _globals['_PUTRESULT']._serialized_end=1525
+  _globals['_PUTRESULT']._serialized_start=1479
+  _globals['_PUTRESULT']._serialized_end=1592
   _globals['_PUTRECURRINGTASKREQUEST']._serialized_start=148
   _globals['_PUTRECURRINGTASKREQUEST']._serialized_end=214
   _globals['_PUTRECURRINGTASKRESPONSE']._serialized_start=216
@@ -44,30 +44,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECURRINGTASKREQUEST']._serialized_end=363
   _globals['_GETRECURRINGTASKRESPONSE']._serialized_start=365
   _globals['_GETRECURRINGTASKRESPONSE']._serialized_end=432
-  _globals['_LISTRECURRINGTASKSREQUEST']._serialized_start=434
-  _globals['_LISTRECURRINGTASKSREQUEST']._serialized_end=538
-  _globals['_LISTRECURRINGTASKSRESPONSE']._serialized_start=540
-  _globals['_LISTRECURRINGTASKSRESPONSE']._serialized_end=635
-  _globals['_DELETERECURRINGTASKREQUEST']._serialized_start=637
-  _globals['_DELETERECURRINGTASKREQUEST']._serialized_end=679
-  _globals['_DELETERECURRINGTASKRESPONSE']._serialized_start=681
-  _globals['_DELETERECURRINGTASKRESPONSE']._serialized_end=751
-  _globals['_PAUSERECURRINGTASKREQUEST']._serialized_start=753
-  _globals['_PAUSERECURRINGTASKREQUEST']._serialized_end=810
-  _globals['_PAUSERECURRINGTASKRESPONSE']._serialized_start=812
-  _globals['_PAUSERECURRINGTASKRESPONSE']._serialized_end=881
-  _globals['_RESUMERECURRINGTASKREQUEST']._serialized_start=883
-  _globals['_RESUMERECURRINGTASKREQUEST']._serialized_end=925
-  _globals['_RESUMERECURRINGTASKRESPONSE']._serialized_start=927
-  _globals['_RESUMERECURRINGTASKRESPONSE']._serialized_end=997
-  _globals['_TRIGGERRECURRINGTASKREQUEST']._serialized_start=999
-  _globals['_TRIGGERRECURRINGTASKREQUEST']._serialized_end=1062
-  _globals['_TRIGGERRECURRINGTASKRESPONSE']._serialized_start=1064
-  _globals['_TRIGGERRECURRINGTASKRESPONSE']._serialized_end=1143
-  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=1146
-  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=1319
-  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=1321
-  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=1410
-  _globals['_RECURRINGTASKSERVICE']._serialized_start=1528
-  _globals['_RECURRINGTASKSERVICE']._serialized_end=2349
+  _globals['_LISTRECURRINGTASKSREQUEST']._serialized_start=435
+  _globals['_LISTRECURRINGTASKSREQUEST']._serialized_end=605
+  _globals['_LISTRECURRINGTASKSRESPONSE']._serialized_start=607
+  _globals['_LISTRECURRINGTASKSRESPONSE']._serialized_end=702
+  _globals['_DELETERECURRINGTASKREQUEST']._serialized_start=704
+  _globals['_DELETERECURRINGTASKREQUEST']._serialized_end=746
+  _globals['_DELETERECURRINGTASKRESPONSE']._serialized_start=748
+  _globals['_DELETERECURRINGTASKRESPONSE']._serialized_end=818
+  _globals['_PAUSERECURRINGTASKREQUEST']._serialized_start=820
+  _globals['_PAUSERECURRINGTASKREQUEST']._serialized_end=877
+  _globals['_PAUSERECURRINGTASKRESPONSE']._serialized_start=879
+  _globals['_PAUSERECURRINGTASKRESPONSE']._serialized_end=948
+  _globals['_RESUMERECURRINGTASKREQUEST']._serialized_start=950
+  _globals['_RESUMERECURRINGTASKREQUEST']._serialized_end=992
+  _globals['_RESUMERECURRINGTASKRESPONSE']._serialized_start=994
+  _globals['_RESUMERECURRINGTASKRESPONSE']._serialized_end=1064
+  _globals['_TRIGGERRECURRINGTASKREQUEST']._serialized_start=1066
+  _globals['_TRIGGERRECURRINGTASKREQUEST']._serialized_end=1129
+  _globals['_TRIGGERRECURRINGTASKRESPONSE']._serialized_start=1131
+  _globals['_TRIGGERRECURRINGTASKRESPONSE']._serialized_end=1210
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=1213
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=1386
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=1388
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=1477
+  _globals['_RECURRINGTASKSERVICE']._serialized_start=1595
+  _globals['_RECURRINGTASKSERVICE']._serialized_end=2416
 # @@protoc_insertion_point(module_scope)

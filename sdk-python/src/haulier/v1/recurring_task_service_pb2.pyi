@@ -50,16 +50,20 @@ class GetRecurringTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[_recurring_task_pb2.RecurringTask, _Mapping]] = ...) -> None: ...
 
 class ListRecurringTasksRequest(_message.Message):
-    __slots__ = ("name_prefix", "command", "page_size", "page_token")
+    __slots__ = ("name_prefix", "command", "page_size", "page_token", "paused", "enabled")
     NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
     name_prefix: str
     command: str
     page_size: int
     page_token: str
-    def __init__(self, name_prefix: _Optional[str] = ..., command: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    paused: bool
+    enabled: bool
+    def __init__(self, name_prefix: _Optional[str] = ..., command: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., paused: bool = ..., enabled: bool = ...) -> None: ...
 
 class ListRecurringTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_page_token")

@@ -380,6 +380,8 @@ pub(crate) fn explanation(explained: Explanation, now: Time) -> pb::ExplainJobRe
         Why::WaitingForParents => pb::ExplainCode::WaitingForParents,
         Why::WorkerBusy => pb::ExplainCode::WorkerBusy,
         Why::QueuePaused => pb::ExplainCode::QueuePaused,
+        Why::ConcurrencyLimit => pb::ExplainCode::ConcurrencyLimit,
+        Why::RateLimit => pb::ExplainCode::RateLimit,
         Why::CommandNotServed => pb::ExplainCode::CommandNotServed,
         Why::QueueNotServed => pb::ExplainCode::QueueNotServed,
         Why::WorkersDraining => pb::ExplainCode::WorkersDraining,

@@ -5,6 +5,7 @@ mod delivery;
 mod filter;
 mod job;
 mod options;
+mod overview;
 mod payload;
 mod recurring;
 mod report;
@@ -23,6 +24,7 @@ pub(crate) use job::{
     job_summary, log_level, log_line, parent_result, take_trace, watch_event, watch_many_event,
 };
 pub(crate) use options::{Options, options};
+pub(crate) use overview::{command, overview, server};
 pub(crate) use payload::{payload, payload_message};
 pub(crate) use recurring::{list_tasks, preview, put_task, task_message};
 pub(crate) use report::{Answers, Taken, report, session_of};

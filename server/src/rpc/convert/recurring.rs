@@ -14,6 +14,7 @@ use crate::model::{
     upcoming,
 };
 use crate::rpc::check::{Check, up_to};
+use crate::rpc::run::refuse_what_is_stored;
 
 /// Reads PutRecurringTask.
 pub(crate) fn put_task(
@@ -49,6 +50,7 @@ fn definition(timing: Timing) -> Definition {
         end_time: None,
         overlap: Overlap::default(),
         catch_up: CatchUp::default(),
+        run_command: false,
         enabled: true,
         description: String::new(),
     }
@@ -65,12 +67,18 @@ fn read_task(
     let name = if given.name.is_empty() { default_name(&work) } else { given.name };
     check.text("name", &name);
     check.chars("description", &given.description, limits::DESCRIPTION_CHARS_MAX);
-    if given.run_command {
-        check.not_built("run_command");
+    if given.run_command && matches!(work, Work::Api { .. }) {
+        check.refuse(
+            "run_command",
+            "cannot be set together with `api`: only a command can run without being stored",
+        );
     }
     let asked = given.options.unwrap_or_default();
     let Options { spec, delay, parents, .. } = check.within("options", |check| {
         refuse_options(check, &asked);
+        if given.run_command {
+            refuse_what_is_stored(check, &asked);
+        }
         options(check, work, asked, settings, now)
     });
     let timing = check.within("schedule", |check| timing(check, given.schedule, Some(&name)));
@@ -87,6 +95,11 @@ fn read_task(
         pb::OverlapPolicy::BufferOne => Overlap::BufferOne,
         pb::OverlapPolicy::CancelPrevious => Overlap::CancelPrevious,
     };
+    if given.run_command && overlap != Overlap::Allow {
+        let message = "can only be ALLOW with `run_command`, whose runs are not stored: set `options.worker` to have \
+            them run one at a time";
+        check.refuse("overlap_policy", message);
+    }
     let catch_up = catch_up(check, given.catch_up_policy, given.catch_up_window);
     let definition = Definition {
         spec,
@@ -96,6 +109,7 @@ fn read_task(
         end_time,
         overlap,
         catch_up,
+        run_command: given.run_command,
         description: given.description,
         ..definition(timing?)
     };
@@ -296,7 +310,7 @@ pub(crate) fn task_message(view: &TaskView, now: Time) -> pb::RecurringTask {
         request: payload_message(&task.request),
         options: Some(task_options(definition)),
         schedule: Some(schedule_message(&definition.timing)),
-        run_command: false,
+        run_command: definition.run_command,
         overlap_policy: overlap_message(definition.overlap).into(),
         catch_up_policy: catch_up_policy.into(),
         catch_up_window: catch_up_window.map(duration),

@@ -202,6 +202,8 @@ pub(crate) fn worker_process((session, running): &(Session, i64)) -> pb::WorkerP
         // Every heartbeat moves the expiry to one lease time later.
         heartbeat_time: Some(timestamp(session.expire_time.minus(session.lease_time))),
         lease_time: Some(duration(session.lease_time)),
+        completed_count: session.completed,
+        failed_count: session.failed,
         ..Default::default()
     }
 }

@@ -40,6 +40,8 @@ fn session(name: &str, created: i64, queue: &str) -> (Session, i64) {
         create_time: Time(created),
         expire_time: Time(created + 31_000_000),
         server: ServerId(1),
+        completed: 0,
+        failed: 0,
     };
     (session, 2)
 }

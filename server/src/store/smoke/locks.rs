@@ -39,7 +39,7 @@ fn key_of(owner: &str, lock: &NamedLock) -> LockKey {
 
 impl Bench {
     async fn tick(&self) -> Tick {
-        self.store.tick(HERE, "here").await.unwrap()
+        self.store.tick(HERE, &ServerAbout::default(), false).await.unwrap()
     }
 
     async fn acquire(&self, owner: &str, lease_time: Duration) -> LockAnswer {
@@ -173,7 +173,7 @@ async fn an_outage_of_ours_takes_no_lock(bench: Bench) {
 async fn a_lock_renewed_through_a_silent_server_is_held_for_one_lease_time_more(bench: Bench) {
     bench.tick().await;
     let elsewhere = LockOrder { server: ServerId(8), ..order("anna", SHORT) };
-    bench.store.tick(ServerId(8), "elsewhere").await.unwrap();
+    bench.store.tick(ServerId(8), &ServerAbout::default(), false).await.unwrap();
     bench.store.acquire_lock(&elsewhere).await.unwrap();
     bench.meddle("UPDATE {p}server SET beat_time = beat_time - 4000000 WHERE server_id = 8").await;
     bench

@@ -1,3 +1,4 @@
--- Resume a queue: one that is not paused has no row.
-DELETE FROM {p}queue
-WHERE name = ?
+-- Resume a queue.
+UPDATE {p}queue AS t
+SET pause_time = 0, pause_reason = ''
+WHERE t.name = ? AND t.pause_time > 0

@@ -110,7 +110,9 @@ CREATE TABLE IF NOT EXISTS {p}session (
     create_time BIGINT NOT NULL,
     expire_time BIGINT NOT NULL,
     beat BIGINT NOT NULL,
-    server_id BIGINT NOT NULL
+    server_id BIGINT NOT NULL,
+    completed BIGINT NOT NULL,              -- jobs it completed, and
+    failed BIGINT NOT NULL                  -- attempts that failed: for people, added to every other second
 ) {wide};
 
 CREATE TABLE IF NOT EXISTS {p}claim_loop (
@@ -123,7 +125,9 @@ CREATE TABLE IF NOT EXISTS {p}claim_loop (
 
 CREATE TABLE IF NOT EXISTS {p}server (
     server_id BIGINT NOT NULL PRIMARY KEY,
-    address {text} NOT NULL,
+    about {text} NOT NULL,                  -- model::ServerAbout as JSON
+    draining BIGINT NOT NULL,               -- 1: it is stopping
+    start_time BIGINT NOT NULL,
     beat_time BIGINT NOT NULL,
     alive_since BIGINT NOT NULL             -- since when it has beaten without a gap
 ) {narrow};
@@ -263,11 +267,16 @@ CREATE TABLE IF NOT EXISTS {p}delivery_try (
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'726561706572', 0, 0);
 
 {insert_new} INTO {p}upkeep (name, value, amnesty_from) VALUES (x'6c6f636b', 0, 0);
+
 -- What somebody set for a queue; a queue that nobody touched has no row.
 CREATE TABLE IF NOT EXISTS {p}queue (
     name {key:128} NOT NULL PRIMARY KEY,
-    pause_time BIGINT NOT NULL,
-    pause_reason {text} NOT NULL
+    pause_time BIGINT NOT NULL,             -- 0: it is not paused
+    pause_reason {text} NOT NULL,
+    concurrency BIGINT NOT NULL,            -- 0: no limit
+    rate_count BIGINT NOT NULL,             -- 0: no limit
+    rate_period BIGINT NOT NULL,            -- microseconds
+    starts {text}                           -- model::StartLog as JSON
 ) {wide};
 
 -- Lanes that transient runs hold: whose they are, so that they do not stay held when their server is gone.
@@ -277,4 +286,28 @@ CREATE TABLE IF NOT EXISTS {p}lane_lease (
     server_id BIGINT NOT NULL,
     lease_time BIGINT NOT NULL,             -- of the worker process that runs it
     take_time BIGINT NOT NULL
+) {narrow};
+
+-- What happened to the jobs of a route or a lane in an hour: for people. Counted in memory by each server and added every
+-- other second.
+CREATE TABLE IF NOT EXISTS {p}tally (
+    slot_time BIGINT NOT NULL,              -- the start of the hour
+    route_id BIGINT NOT NULL,
+    enqueued BIGINT NOT NULL,
+    completed BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    cancelled BIGINT NOT NULL,
+    retried BIGINT NOT NULL,
+    took BIGINT NOT NULL,                   -- microseconds of all completed runs
+    last_time BIGINT NOT NULL,              -- when a run ended last that had started; 0: none
+    last_job BIGINT NOT NULL,
+    PRIMARY KEY (slot_time, route_id)
+) {narrow};
+
+-- How long jobs waited that started in five minutes, by model::Waits' steps.
+CREATE TABLE IF NOT EXISTS {p}tally_wait (
+    slot_time BIGINT NOT NULL,              -- the start of the five minutes
+    step BIGINT NOT NULL,
+    starts BIGINT NOT NULL,
+    PRIMARY KEY (slot_time, step)
 ) {narrow};

@@ -1,7 +1,7 @@
 //! Cancelling: a waiting job ends at once, a running one is marked and its worker process told.
 
 use crate::model::{
-    CancelMark, Cancelled, Ending, Epoch, Job, JobId, LeaseFlags, Month, Payload, Time, Turn,
+    CancelMark, Cancelled, Ending, Epoch, Event, Job, JobId, LeaseFlags, Month, Payload, Time, Turn,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -110,6 +110,7 @@ async fn cancel_waiting(
     let status = take_status(unit, job.id, row.flags).await?;
     let outcome = outcome_of(unit, order, job, row.turn, now, status).await?;
     insert_outcomes(unit, job.month, std::slice::from_ref(&outcome)).await?;
+    unit.note(now, Event::cancelled(job.id, row.home.0, row.lane));
     label_endings(unit, job.month, std::slice::from_ref(&outcome)).await?;
     if let Some(expire_time) = job.spec.expire_time {
         unit.execute(Sql::DeleteExpiry, Place::Fixed, values![expire_time, job.id]).await?;

@@ -1,11 +1,12 @@
 //! Claims: leasing due jobs to sessions, and where each claim loop stands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use crate::clock;
 use crate::model::{
-    Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run, SessionId,
-    Time, Turn, limits,
+    Epoch, Event, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run,
+    SessionId, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -16,6 +17,7 @@ use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, values};
 use crate::store::verbs::enqueue::move_loops;
 use crate::store::verbs::ids;
+use crate::store::verbs::queue::Budgets;
 use crate::store::verbs::read::read_last_errors;
 use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, LeasedJob, LoopState, Result, StoreError};
 
@@ -27,21 +29,28 @@ impl SqlStore {
         read!(self.engine, |unit| look(unit))
     }
 
-    pub(crate) async fn claim(&self, claims: &[Claimer], now: Time) -> Result<Vec<Claimed>> {
+    pub(crate) async fn claim(
+        &self,
+        claims: &[Claimer],
+        limited: &BTreeMap<RouteId, String>,
+        now: Time,
+    ) -> Result<(Vec<Claimed>, BTreeSet<String>)> {
         if claims.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
-        let dealt = transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, now))?;
+        let (dealt, full) =
+            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))?;
         let leases: Vec<Lease> = dealt.iter().flatten().flatten().cloned().collect();
         // What is leased is stored; the worker process finds it by asking again with the same sequence.
         let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
         let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
         let mut give =
             |leases: Vec<Lease>| leases.iter().filter_map(|lease| jobs.remove(&lease.fence.job)).collect();
-        Ok(dealt
+        let claimed = dealt
             .into_iter()
             .map(|leases| leases.map_or(Claimed::Refused, |leases| Claimed::Jobs(give(leases))))
-            .collect())
+            .collect();
+        Ok((claimed, full))
     }
 
     pub(crate) async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
@@ -120,6 +129,8 @@ struct Serving<'c> {
     is_full: bool,
     bytes: i64,
     leases: Vec<LeaseRow>,
+    /// How long each had waited since it could start.
+    waits: Vec<Duration>,
 }
 
 impl Serving<'_> {
@@ -137,6 +148,7 @@ impl Serving<'_> {
         if fits {
             self.bytes = self.bytes.saturating_add(found.size);
             self.leases.push(found.lease(self.claimer.ticket, now));
+            self.waits.push(now.since(found.key.ready_time));
         } else {
             self.is_full = true;
         }
@@ -179,14 +191,26 @@ impl Found {
     }
 }
 
-/// Leases due jobs: what each claim got, none for one that was refused.
-async fn lease_due(unit: &mut Unit<'_>, claims: &[Claimer], now: Time) -> Try<Vec<Option<Vec<Lease>>>> {
+/// What each claim got, none for one that was refused; and the queues that give out nothing more for now.
+type Dealt = (Vec<Option<Vec<Lease>>>, BTreeSet<String>);
+
+/// Leases due jobs.
+async fn lease_due(
+    unit: &mut Unit<'_>,
+    claims: &[Claimer],
+    limited: &BTreeMap<RouteId, String>,
+    now: Time,
+) -> Try<Dealt> {
     let mut serving = begin_serving(unit, claims).await?;
+    let mut budgets = Budgets::lock(unit, limited).await?;
     let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
     for rank in 0..ranks {
         for (group, members) in groups_of(&serving, rank) {
-            serve_group(unit, group, &members, &mut serving, now).await?;
+            serve_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
         }
+    }
+    for one in &serving {
+        one.waits.iter().for_each(|waited| unit.note(now, Event::Started { waited: *waited }));
     }
     let rows = serving.iter().flat_map(|one| one.leases.iter().map(LeaseRow::values)).collect();
     unit.insert(Sql::InsertLeases, Place::Fixed, rows).await?;
@@ -196,7 +220,8 @@ async fn lease_due(unit: &mut Unit<'_>, claims: &[Claimer], now: Time) -> Try<Ve
     move_loops(unit, &served).await?;
     let dealt =
         |one: Serving<'_>| (!one.is_refused).then(|| one.leases.into_iter().map(|row| row.lease).collect());
-    Ok(serving.into_iter().map(dealt).collect())
+    let full = budgets.close(unit).await?;
+    Ok((serving.into_iter().map(dealt).collect(), full))
 }
 
 async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Vec<Serving<'c>>> {
@@ -208,7 +233,14 @@ async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Ve
         let key = (claimer.ticket.session, claimer.ticket.claim_loop);
         // A loop serves one call: of two in one batch the second is refused.
         let is_taken = loops.remove(&key).is_some_and(|state| state.sequence < claimer.ticket.sequence);
-        Serving { claimer, is_refused: !is_taken, is_full: false, bytes: 0, leases: Vec::new() }
+        Serving {
+            claimer,
+            is_refused: !is_taken,
+            is_full: false,
+            bytes: 0,
+            leases: Vec::new(),
+            waits: Vec::new(),
+        }
     };
     Ok(claims.iter().map(serve).collect())
 }
@@ -230,14 +262,17 @@ async fn serve_group(
     group: (RouteId, i32),
     members: &[usize],
     serving: &mut [Serving<'_>],
+    budgets: &mut Budgets,
     now: Time,
 ) -> Try<()> {
     let wanted: usize = members.iter().map(|at| serving[*at].wants()).sum();
+    let wanted = wanted.min(budgets.room(group.0));
     if wanted == 0 {
         return Ok(());
     }
     let found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
     let taken = deal(&found, members, serving, now);
+    budgets.take(group.0, taken.len());
     let guards = |chunk: &[&Found]| {
         chunk.iter().flat_map(|found| guard_of_ready(found.key, found.turn.epoch)).collect::<Vec<Value>>()
     };

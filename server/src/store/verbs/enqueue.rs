@@ -1,8 +1,11 @@
 //! Storing new jobs: keys first, then handoffs, then everything else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use crate::model::{Ending, Fence, Job, JobId, Lease, LeaseFlags, Spec, Time, Turn, Wait, limits, micros};
+use crate::model::{
+    Ending, Event, Fence, Job, JobId, Lease, LeaseFlags, Spec, Time, Turn, Wait, limits, micros,
+};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{LeaseRow, ReadyRow, job_values, size_of, wait_of};
@@ -124,6 +127,12 @@ async fn store_jobs(
     insert_jobs(unit, &winners, &placed.rows).await?;
     insert_ready(unit, &waiting, &placed.rows).await?;
     insert_leases(unit, &leased).await?;
+    for new in &winners {
+        unit.note(new.job.create_time, Event::Enqueued { route: new.job.ready.route });
+    }
+    for handoff in leased.iter().filter_map(|new| new.handoff) {
+        unit.note(handoff.start_time, Event::Started { waited: Duration::ZERO });
+    }
     unit.insert(Sql::InsertEdges, Place::Fixed, placed.edges).await?;
     let others_wait = end_the_doomed(unit, &waiting, &placed.doomed).await?;
     let mut passed_on = Vec::new();
@@ -216,6 +225,7 @@ async fn end_the_doomed(
         let Some((parent, ending)) = doomed.get(&new.job.id) else { continue };
         let outcome = cancelled_by_parent(&new.job, Turn::default(), now, (*parent, *ending));
         insert_outcomes(unit, new.job.month, std::slice::from_ref(&outcome)).await?;
+        unit.note(now, Event::cancelled(new.job.id, new.job.ready.route, new.lane));
         label_endings(unit, new.job.month, std::slice::from_ref(&outcome)).await?;
         let over =
             Over { outcome: &outcome, flags: LeaseFlags::of(&new.job.spec), spec: Some(&new.job.spec) };

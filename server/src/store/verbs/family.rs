@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    CancelReason, Cancelled, Condition, Dependency, Ending, Job, JobId, LeaseFlags, Month, Payload, ReadyKey,
-    Run, Time, Turn, limits,
+    CancelReason, Cancelled, Condition, Dependency, Ending, Event, Job, JobId, LeaseFlags, Month, Payload,
+    ReadyKey, Run, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -430,6 +430,7 @@ async fn cancel_child(
 ) -> Try<bool> {
     let outcome = cancelled_by_parent(job, row.turn, now, parent);
     insert_outcomes(unit, job.month, std::slice::from_ref(&outcome)).await?;
+    unit.note(now, Event::cancelled(job.id, row.home.0, row.lane));
     label_endings(unit, job.month, std::slice::from_ref(&outcome)).await?;
     if let Some(expire_time) = job.spec.expire_time {
         unit.execute(Sql::DeleteExpiry, Place::Fixed, values![expire_time, job.id]).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::model::{
-    AttemptEnd, Circumstances, Ended, Ending, Epoch, Fence, JobError, JobId, LeaseFlags, Month, Next,
+    AttemptEnd, Circumstances, Ended, Ending, Epoch, Event, Fence, JobError, JobId, LeaseFlags, Month, Next,
     Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State, TAKEN, Time,
     Turn, after_attempt,
 };
@@ -177,13 +177,19 @@ impl SqlStore {
         if let Some(lanes) = lanes {
             rows.extend(lanes.close(unit, now).await?);
         }
+        moves.iter().filter(|one| !refused.contains_key(&one.held.row.lease.fence.job)).for_each(|one| {
+            if let Some(event) = one.event(now) {
+                unit.note(now, event);
+            }
+        });
         for one in moves {
             answers[one.held.at] = Some(match refused.get(&one.held.row.lease.fence.job) {
                 Some(first) => first.clone(),
                 None => Finished::Stored(one.state(now)),
             });
         }
-        Ok(Wake { others_wait, ..wake_of(&rows) })
+        let freed = moves.iter().map(|one| one.held.row.lease.route).collect();
+        Ok(Wake { others_wait, freed, ..wake_of(&rows) })
     }
 
     /// Puts jobs back into the ready table, with what is kept of their attempts.
@@ -363,6 +369,27 @@ impl Move<'_> {
         let run = Some((self.held.row.lease.fence.job, self.held.row.lease.run));
         let mut follow = self.held.end.follow.iter().filter(|_| self.is_success());
         follow.find(|new| new.job.spec.callback_of == run).map(|new| new.job.id)
+    }
+
+    /// What of it is counted.
+    fn event(&self, now: Time) -> Option<Event> {
+        let lease = &self.held.row.lease;
+        let is_failure =
+            |end: &AttemptEnd| matches!(end, AttemptEnd::Failed | AttemptEnd::TimedOut | AttemptEnd::Crashed);
+        match &self.next {
+            Next::Done { ending, .. } => Some(Event::Ended {
+                job: lease.fence.job,
+                route: lease.route,
+                lane: lease.lane,
+                session: Some(lease.session),
+                ending: *ending,
+                took: now.since(lease.start_time),
+            }),
+            Next::Ready { attempt: Some((end, _)), .. } if is_failure(end) => {
+                Some(Event::Retried { route: lease.route, session: lease.session })
+            }
+            Next::Ready { .. } => None,
+        }
     }
 
     /// The outcome, if the run ended.

@@ -178,7 +178,7 @@ pub(super) fn place_of(job: JobId) -> Time {
 pub(super) fn wake_of(rows: &[ReadyRow]) -> Wake {
     let at_home = rows.iter().filter(|row| row.key.route == row.home.0);
     let due = rows.iter().filter(|row| row.key.route == LANES_DUE).map(|row| row.key.ready_time).min();
-    Wake { ready: at_home.map(|row| row.key).collect(), due, others_wait: false }
+    Wake { ready: at_home.map(|row| row.key).collect(), due, ..Wake::default() }
 }
 
 impl SqlStore {

@@ -21,6 +21,7 @@ mod recurring;
 mod report;
 mod requeue;
 mod session;
+mod tally;
 mod upkeep;
 mod walk;
 

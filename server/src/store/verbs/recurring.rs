@@ -152,6 +152,7 @@ async fn insert_ticks(unit: &mut Unit<'_>, task: TaskId, decisions: &[Decision])
     let now = unit.now().await?;
     let row = |decision: &Decision| match *decision {
         Decision::Job(time, job) => values![time, task.0, time, 0_i64, job, now],
+        Decision::Transient(time) => values![time, task.0, time, 0_i64, JobId(0), now],
         Decision::Skipped(Skip { first, last, count }) => values![first, task.0, last, count, JobId(0), now],
     };
     match unit.insert(Sql::InsertTicks, Place::Fixed, decisions.iter().map(row).collect()).await {

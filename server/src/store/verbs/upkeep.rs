@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{Epoch, Fence, JobId, Month, ReadyKey, ServerId, Time, limits, micros};
+use crate::model::{
+    Epoch, Fence, JobId, Month, ReadyKey, Server, ServerAbout, ServerId, Time, limits, micros,
+};
 use crate::store::connection::Class;
 use crate::store::dialect::Dialect;
 use crate::store::fault::{Fault, Try};
@@ -11,7 +13,7 @@ use crate::store::rows::{ReadyRow, lost};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, STATEMENT_ROWS_MAX, Sql};
 use crate::store::unit::{Unit, read, transact};
-use crate::store::value::{Columns, Value, key, values};
+use crate::store::value::{Columns, Value, key, to_json, values};
 use crate::store::verbs::finish::move_jobs;
 use crate::store::{Check, Result, SweptLease, Tick, mysql, sqlite};
 
@@ -39,8 +41,30 @@ impl SqlStore {
         })
     }
 
-    pub(crate) async fn tick(&self, server: ServerId, address: &str) -> Result<Tick> {
-        transact!(self.engine, Class::Vital, |unit| tick(unit, server, address))
+    pub(crate) async fn tick(
+        &self,
+        server: ServerId,
+        about: &ServerAbout,
+        is_draining: bool,
+    ) -> Result<Tick> {
+        let about = to_json(about)?;
+        transact!(self.engine, Class::Vital, |unit| tick(unit, server, &about, is_draining))
+    }
+
+    pub(crate) async fn servers(&self) -> Result<Vec<Server>> {
+        read!(self.engine, |unit| async {
+            let rows = unit.fetch(Sql::ReadServers, Place::Fixed, Vec::new()).await?;
+            let read = |mut row: Columns| {
+                Ok(Server {
+                    id: ServerId(row.int()?),
+                    about: row.json()?,
+                    is_draining: row.int()? != 0,
+                    start_time: Time(row.int()?),
+                    beat_time: Time(row.int()?),
+                })
+            };
+            rows.into_iter().map(read).collect()
+        })
     }
 
     pub(crate) async fn lost_leases(&self, limit: i64) -> Result<Vec<SweptLease>> {
@@ -88,7 +112,7 @@ fn in_amnesty(tick: Tick) -> bool {
 
 /// Notes a tick, and an outage if the one before is long ago. The time is read under the row's lock, so that of two
 /// servers the later in order is not the earlier in time.
-async fn tick(unit: &mut Unit<'_>, server: ServerId, address: &str) -> Try<Tick> {
+async fn tick(unit: &mut Unit<'_>, server: ServerId, about: &str, is_draining: bool) -> Try<Tick> {
     let row = unit.fetch_one(Sql::LockUpkeep, Place::Fixed, values![key(REAPER)]).await?;
     let mut row = row.ok_or_else(|| Fault::other("the row reaper of upkeep is missing"))?;
     let (last, amnesty) = (Time(row.int()?), Time(row.int()?));
@@ -107,7 +131,7 @@ async fn tick(unit: &mut Unit<'_>, server: ServerId, address: &str) -> Try<Tick>
     unit.execute(
         Sql::UpsertServer,
         Place::Fixed,
-        values![server, address, now, now, micros(limits::AMNESTY_AFTER)],
+        values![server, about, i64::from(is_draining), now, now, now, micros(limits::AMNESTY_AFTER)],
     )
     .await?;
     unit.execute(Sql::DeleteServers, Place::Fixed, values![now.minus(SERVER_LIFE)]).await?;

@@ -410,7 +410,7 @@ export const AdminService: GenService<{
     output: typeof GetOverviewResponseSchema;
   },
   /**
-   * Commands that are served or that live jobs name, by name. Scope: read.
+   * Commands that are served, that live jobs name, or that ran in the last seven days, by name. Scope: read.
    *
    * @generated from rpc haulier.v1.AdminService.ListCommands
    */
@@ -420,7 +420,7 @@ export const AdminService: GenService<{
     output: typeof ListCommandsResponseSchema;
   },
   /**
-   * Servers on this database, by name. Scope: read.
+   * Servers on this database, by name; one that was not heard of for a day is forgotten. Scope: read.
    *
    * @generated from rpc haulier.v1.AdminService.ListServers
    */

@@ -77,7 +77,7 @@ export type Command = Message<"haulier.v1.Command"> & {
   runningCount: bigint;
 
   /**
-   * When a run of it last ended. Unset: never, as far as history goes.
+   * When a run of it last ended that had started. Unset: not in the last seven days.
    *
    * @generated from field: google.protobuf.Timestamp last_run_time = 9;
    */
@@ -91,7 +91,7 @@ export type Command = Message<"haulier.v1.Command"> & {
   lastJobId: bigint;
 
   /**
-   * Mean duration of its latest completed runs. Unset: none.
+   * Mean duration of the runs that completed in the last seven days, of their last attempts. Unset: none.
    *
    * @generated from field: google.protobuf.Duration mean_duration = 11;
    */

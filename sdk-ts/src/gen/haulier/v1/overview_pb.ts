@@ -17,7 +17,8 @@ export const file_haulier_v1_overview: GenFile = /*@__PURE__*/
   fileDesc("ChloYXVsaWVyL3YxL292ZXJ2aWV3LnByb3RvEgpoYXVsaWVyLnYxItkDCghPdmVydmlldxIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZjb3VudHMYAiABKAsyFS5oYXVsaWVyLnYxLkpvYkNvdW50cxIkCgVob3VycxgDIAMoCzIVLmhhdWxpZXIudjEuSG91clN0YXRzEiQKBXdhaXRzGAQgASgLMhUuaGF1bGllci52MS5XYWl0U3RhdHMSKgoIY29tbWFuZHMYBSADKAsyGC5oYXVsaWVyLnYxLkNvbW1hbmRTdGF0cxIzCg1uYW1lZF93b3JrZXJzGAYgAygLMhwuaGF1bGllci52MS5OYW1lZFdvcmtlclN0YXRzEjgKEHdvcmtlcl9wcm9jZXNzZXMYByADKAsyHi5oYXVsaWVyLnYxLldvcmtlclByb2Nlc3NTdGF0cxIUCgx3b3JrZXJfY291bnQYCCABKAUSEgoKc2xvdF9jb3VudBgJIAEoAxIeChZwZW5kaW5nX2RlbGl2ZXJ5X2NvdW50GAogASgDEhwKFHJlY3VycmluZ190YXNrX2NvdW50GAsgASgDEhUKDXBhdXNlZF9xdWV1ZXMYDCADKAkSFgoOc2VydmVyX3ZlcnNpb24YDSABKAkigwEKCUhvdXJTdGF0cxIuCgpzdGFydF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghlbnF1ZXVlZBgCIAEoAxIRCgljb21wbGV0ZWQYAyABKAMSDgoGZmFpbGVkGAQgASgDEhEKCWNhbmNlbGxlZBgFIAEoAyKJAQoJV2FpdFN0YXRzEikKBm1lZGlhbhgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoGb2xkZXN0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIroBCgxDb21tYW5kU3RhdHMSDwoHY29tbWFuZBgBIAEoCRIPCgd3YWl0aW5nGAIgASgDEg8KB3J1bm5pbmcYAyABKAMSEQoJY29tcGxldGVkGAQgASgDEg4KBmZhaWxlZBgFIAEoAxIRCgljYW5jZWxsZWQYBiABKAMSDwoHcmV0cmllcxgHIAEoAxIwCg1tZWFuX2R1cmF0aW9uGAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm4KEE5hbWVkV29ya2VyU3RhdHMSDgoGd29ya2VyGAEgASgJEg8KB3dhaXRpbmcYAiABKAMSFgoOcnVubmluZ19qb2JfaWQYAyABKAMSEQoJY29tcGxldGVkGAQgASgDEg4KBmZhaWxlZBgFIAEoAyJ6ChJXb3JrZXJQcm9jZXNzU3RhdHMSDAoEbmFtZRgBIAEoCRITCgtpbnN0YW5jZV9pZBgCIAEoCRIPCgdydW5uaW5nGAMgASgFEg0KBXNsb3RzGAQgASgFEhEKCWNvbXBsZXRlZBgFIAEoAxIOCgZmYWlsZWQYBiABKANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_haulier_v1_job]);
 
 /**
- * Figures for the dashboard, at most 2 s old.
+ * Figures for the dashboard, at most 2 s old. What happened is counted in memory by the servers and added to the database every
+ * 2 s: a server that is killed loses its last two seconds of it. Transient runs are not counted.
  *
  * @generated from message haulier.v1.Overview
  */
@@ -171,7 +172,7 @@ export const HourStatsSchema: GenMessage<HourStats> = /*@__PURE__*/
   messageDesc(file_haulier_v1_overview, 1);
 
 /**
- * How long jobs waited from when they could start to when they did.
+ * How long jobs waited from when they could start to when they did, each attempt counted; within a tenth of the value.
  *
  * @generated from message haulier.v1.WaitStats
  */
@@ -212,7 +213,7 @@ export const WaitStatsSchema: GenMessage<WaitStats> = /*@__PURE__*/
  */
 export type CommandStats = Message<"haulier.v1.CommandStats"> & {
   /**
-   * Command; for API jobs the target, a space and the gRPC method or the path.
+   * Command; for API jobs the target.
    *
    * @generated from field: string command = 1;
    */
@@ -261,7 +262,7 @@ export type CommandStats = Message<"haulier.v1.CommandStats"> & {
   retries: bigint;
 
   /**
-   * Mean duration of completed runs. Unset: none.
+   * Mean duration of completed runs, of their last attempts. Unset: none.
    *
    * @generated from field: google.protobuf.Duration mean_duration = 8;
    */

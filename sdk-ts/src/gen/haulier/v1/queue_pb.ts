@@ -30,7 +30,8 @@ export type Queue = Message<"haulier.v1.Queue"> & {
   name: string;
 
   /**
-   * Most jobs of this queue that run at once, over all worker processes: 1 to 1,000,000. Unset: no limit.
+   * Most jobs of this queue that run at once, over all worker processes: 1 to 1,000,000. Counted from leases, so that a worker
+   * process that dies keeps nothing. Transient runs do not count and are not held back. Unset: no limit.
    *
    * @generated from field: optional int32 concurrency_limit = 2;
    */
@@ -94,7 +95,8 @@ export const QueueSchema: GenMessage<Queue> = /*@__PURE__*/
   messageDesc(file_haulier_v1_queue, 0);
 
 /**
- * So many starts in so much time, counted over all servers.
+ * So many starts in any stretch of so much time, counted over all servers; each attempt is a start. A start may come later than
+ * it could by a sixty-fourth of the time, or by 250 ms.
  *
  * @generated from message haulier.v1.RateLimit
  */

@@ -302,7 +302,8 @@ export const QueueService: GenService<{
     output: typeof ResumeQueueResponseSchema;
   },
   /**
-   * Sets the concurrency and rate limits of a queue. Running jobs above a new limit go on. Scope: admin.
+   * Sets the concurrency and rate limits of a queue; from the answer on they hold on every server. Running jobs above a new limit
+   * go on. Scope: admin.
    *
    * @generated from rpc haulier.v1.QueueService.UpdateQueue
    */

@@ -85,7 +85,8 @@ export type RecurringTask = Message<"haulier.v1.RecurringTask"> & {
   schedule?: Schedule | undefined;
 
   /**
-   * Run it as a transient run rather than as a stored job: at most once for each due time. Default: false.
+   * Run it as a transient run rather than as a stored job: at most once for each due time, and skipped when no worker process
+   * serves the command on any server for 2 s. Only with `command`, and with the overlap policy ALLOW. Default: false.
    *
    * @generated from field: bool run_command = 7;
    */

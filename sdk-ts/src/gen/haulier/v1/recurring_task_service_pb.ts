@@ -341,7 +341,7 @@ export type TriggerRecurringTaskRequest = Message<"haulier.v1.TriggerRecurringTa
 
   /**
    * Makes a repeat of this call do nothing and answer the same, for 24 h. At most 128 characters. Default: the server makes
-   * one, and a repeat is a second run.
+   * one, and a repeat is a second run. A transient run is remembered nowhere: a repeat is always a second run.
    *
    * @generated from field: string request_id = 2;
    */

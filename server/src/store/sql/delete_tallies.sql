@@ -1,0 +1,3 @@
+-- Forget tallies of long ago.
+DELETE FROM {p}tally
+WHERE slot_time < ?
