@@ -3,6 +3,7 @@ import {
   type Cancelled,
   connect,
   defineCommand,
+  type EnqueuedJob,
   type Job,
   JobCancelledError,
   JobFailedError,
@@ -840,12 +841,16 @@ describe("over a line that is cut", () => {
     );
     let cuts = 0;
     proxy.at = (piece) => {
-      if (piece % 30 < 29) return "pass";
+      if (piece % 30 < 29 || cuts === 8) return "pass";
       return ++cuts % 2 === 0 ? "cut before" : "cut after";
     };
-    const jobs = await Promise.all(Array.from({ length: 60 }, (_, n) => client.enqueue("part", n, { queue })));
+    const jobs: EnqueuedJob[] = [];
+    for (let n = 0; n < 60 || cuts < 8; n++) {
+      const job = await client.enqueue("part", n, { queue });
+      jobs.push(job);
+      if (n >= 60) await client.wait(job);
+    }
     await Promise.all(jobs.map(async (job, n) => expect(await client.wait(job)).toBe(n)));
-    expect(cuts).toBeGreaterThan(3);
     for (const job of jobs) expect(await client.listLogs(job).all()).toHaveLength(1);
     expect([...runs.values()].every((count) => count === 1)).toBe(true);
   });

@@ -13,8 +13,8 @@ const transports: [string, (at: string) => NodeConnectOptions][] = [
 
 // A line that nobody cuts and nothing passes any more, as when a router forgets it. A ping every 10 s, which may take 5 s, finds
 // out; three times that is a failure.
-describe.each(transports)("a line over %s that falls silent", (name, reach) => {
-  test.concurrent("is found out by worker, watch and call, which go on over another", { timeout: 90_000 }, async () => {
+describe.concurrent.each(transports)("a line over %s that falls silent", (name, reach) => {
+  test("is found out by worker, watch and call, which go on over another", { timeout: 90_000 }, async () => {
     const line = await lineOf(`silent-${name}`, reach);
     const { near, queue, proxy } = line;
     try {
@@ -40,7 +40,7 @@ describe.each(transports)("a line over %s that falls silent", (name, reach) => {
     }
   });
 
-  test.concurrent("and is silent for others too at first is left for one that speaks", {
+  test("and is silent for others too at first is left for one that speaks", {
     timeout: 120_000,
   }, async () => {
     const line = await lineOf(`long-silent-${name}`, reach);
