@@ -240,6 +240,18 @@ async def test_an_export_goes_on_after_a_break(fake: FakeServer) -> None:
     assert [request.resume_token for _, request in fake.calls] == ["", "t1"]
 
 
+async def test_a_result_that_the_key_may_not_read_is_an_error_not_nothing(fake: FakeServer) -> None:
+    hidden = watch_message("t", job_pb2.JOB_STATE_COMPLETED)
+    hidden.snapshot.completed.ClearField("result")
+    hidden.snapshot.payloads_hidden = True
+    fake.watch_script = [[hidden], [hidden]]
+    async with Client(fake.address) as client:
+        with pytest.raises(haulier.PermissionDeniedError, match="read payloads") as caught:
+            await client.wait(1)
+        assert caught.value.reason == "PAYLOADS_HIDDEN"
+        assert (await client.settled(1)).payloads_hidden
+
+
 async def test_wait_gives_the_result_or_a_typed_error(fake: FakeServer) -> None:
     async with Client(fake.address, timeout=SHORT) as client:
         fake.watch_script = [[watch_message("t", job_pb2.JOB_STATE_COMPLETED)]]
@@ -350,13 +362,13 @@ async def test_every_thin_call_is_a_typed_error_where_the_server_lacks_it(fake: 
 
 async def test_a_lock_is_held_renewed_and_lost(fake: FakeServer) -> None:
     async with Client(fake.address, timeout=SHORT) as client:
-        async with client.lock("one", lease_time=timedelta(seconds=0.3)) as lock:
+        async with client.lock("one", lease_time=timedelta(seconds=2)) as lock:
             assert lock.fencing_token == 7
             assert not await client.lock("one").acquire(timedelta(0))
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.8)  # without a renewal it would count as lost by now
             assert lock.held
             fake.locks["one"] = "another"
-            await asyncio.wait_for(lock.lost.wait(), 2)
+            await asyncio.wait_for(lock.lost.wait(), 10)
             with pytest.raises(haulier.LockLostError):
                 lock.check()
         fake.locks.clear()

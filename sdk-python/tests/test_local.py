@@ -177,7 +177,7 @@ async def test_a_singleton_stops_when_its_lock_is_lost(fake: FakeServer) -> None
     worker = Worker(fake.address)
     states: list[str] = []
 
-    @worker.background(singleton=True, name="alone", lease_time=timedelta(seconds=0.3))
+    @worker.background(singleton=True, name="alone", lease_time=timedelta(seconds=1.5))
     async def loop(context: RunContext) -> None:
         states.append("in")
         try:
@@ -224,14 +224,14 @@ async def test_a_singleton_runs_at_start_each_time_it_takes_over(fake: FakeServe
     worker = Worker(fake.address)
     runs: list[int] = []
 
-    @worker.periodic(timedelta(hours=1), run_at_start=True, singleton="first", lease_time=timedelta(seconds=0.3))
+    @worker.periodic(timedelta(hours=1), run_at_start=True, singleton="first", lease_time=timedelta(seconds=1.5))
     async def work(context: RunContext) -> None:
         runs.append(context.run)
 
     async with running(worker):
         await until(lambda: runs == [1])
         fake.locks["first"] = "another"
-        await asyncio.sleep(0.3)
+        await until(lambda: any(method == "AcquireLock" for method, _ in fake.calls[-1:]))
         del fake.locks["first"]
         await until(lambda: runs == [1, 2])
 
@@ -246,8 +246,8 @@ async def test_work_under_a_lock_ends_when_the_lock_is_lost(fake: FakeServer) ->
             ended.append("ended")
         return "done"
 
-    async with Client(fake.address) as client, client.lock("one", lease_time=timedelta(seconds=0.3)) as lock:
-        assert timedelta(0) < lock.time_left <= timedelta(seconds=0.3)
+    async with Client(fake.address) as client, client.lock("one", lease_time=timedelta(seconds=2)) as lock:
+        assert timedelta(0) < lock.time_left <= timedelta(seconds=2)
         assert await lock.while_held(work(0.01)) == "done"
         fake.locks["one"] = "another"
         with pytest.raises(LockLostError, match="was lost while work went on"):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from haulier import (
     JobFilter,
     JobOptions,
     JobState,
+    LockLostError,
     LogLevel,
     NonRetryable,
     NotFoundError,
@@ -192,6 +194,37 @@ async def test_a_running_job_is_cancelled_within_a_second(client: Client, queue:
         assert time.monotonic() - at < 1.0
     assert cancelled.value.cancel_reason == "client"
     assert reasons == ["enough"]
+
+
+async def test_a_job_that_is_cancelled_before_its_handler_begins_ends_at_once(client: Client, queue: str) -> None:
+    worker = Worker(client.address, queues=[queue], slots=2)
+    options = JobOptions(queue=queue)
+    blocked = threading.Event()
+
+    @worker.command
+    async def block() -> None:
+        blocked.set()
+        time.sleep(3)  # the handler of the next job cannot begin
+
+    @worker.command
+    async def late() -> None:
+        await asyncio.sleep(60)
+
+    def meddle() -> int:
+        assert blocked.wait(20)
+        with haulier.sync.Client(client.address) as other:
+            job = other.enqueue(late, options=options)
+            while other.get(job).state is not JobState.RUNNING:
+                time.sleep(0.01)
+            assert other.cancel(job).result is CancelResult.REQUESTED
+            return job.id
+
+    async with running(worker):
+        meddling = asyncio.create_task(asyncio.to_thread(meddle))
+        await asyncio.sleep(0)
+        await client.enqueue(block, options=options)
+        ended = await client.settled(await meddling, timeout=timedelta(seconds=8))
+        assert ended.state is JobState.CANCELLED
 
 
 async def test_a_waiting_job_is_cancelled_and_requeued(client: Client, queue: str) -> None:
@@ -594,6 +627,21 @@ async def test_a_lock_is_exclusive(client: Client, queue: str) -> None:
     await lock.release()
     async with other:
         assert other.fencing_token > token
+
+
+async def test_a_lock_is_handed_on_by_its_key(client: Client, queue: str) -> None:
+    lock = client.lock(f"lock-{queue}", lease_time=timedelta(seconds=5))
+    assert await lock.acquire()
+    key = await lock.detach()
+    assert key is not None
+    assert not lock.held
+    assert await lock.detach() is None
+    assert await client.renew_lock(key, timedelta(seconds=30)) == timedelta(seconds=30)
+    assert not await client.lock(f"lock-{queue}").acquire(timedelta(0))
+    assert await client.release_lock(key)
+    assert not await client.release_lock(key)
+    with pytest.raises(LockLostError):
+        await client.renew_lock(key)
 
 
 async def test_a_lock_outlives_code_that_blocks_the_event_loop_for_longer_than_its_lease(client: Client, queue: str) -> None:

@@ -18,7 +18,7 @@ from haulier._session import ClaimLoop
 from haulier.v1 import report_pb2
 
 
-async def until(check: Any, timeout: float = 5.0) -> None:
+async def until(check: Any, timeout: float = 10.0) -> None:
     deadline = time.monotonic() + timeout
     while not check():
         assert time.monotonic() < deadline, "it did not come to pass in time"
@@ -116,7 +116,7 @@ async def test_jobs_of_a_lost_answer_go_back_and_run_later(fake: FakeServer) -> 
     worker, started = make_worker(fake)
     row = await fake.add("talk", '{"lines":1}')
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.kind == "complete"
     assert started == [row.id]
 
@@ -136,7 +136,7 @@ async def test_a_blocked_event_loop_does_not_stop_heartbeats(fake: FakeServer) -
 
     row = await fake.add("block")
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert beats[0] >= 1  # the server is in the blocked loop too, and answers none of them
 
 
@@ -250,7 +250,7 @@ async def stop_and_get(fake: FakeServer, kind: str, *, sync: bool = False) -> tu
             await fake.direct(directive)
         await until(lambda: seen)
         if kind != "lost":
-            await asyncio.wait_for(row.done.wait(), 5)
+            await asyncio.wait_for(row.done.wait(), 10)
         else:
             await asyncio.sleep(0.2)
     return (row.outcomes[0] if row.outcomes else None), seen[0]
@@ -291,7 +291,7 @@ async def test_a_value_after_a_stop_signal_completes_the_job(fake: FakeServer) -
         await fake.direct(
             report_pb2.Directive(cancel=report_pb2.CancelDirective(lease=row.lease, kind=report_pb2.CANCEL_KIND_CLIENT))
         )
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.outcomes[0].complete.result.json == '"finished all the same"'
 
 
@@ -316,8 +316,8 @@ async def test_a_strict_job_stops_itself_when_no_heartbeat_is_acknowledged(fake:
     strict = await fake.add("hold", strict=True)
     plain = await fake.add("hold")
     async with running(worker):
-        await asyncio.wait_for(strict.done.wait(), 3)
-        await asyncio.wait_for(plain.done.wait(), 3)
+        await asyncio.wait_for(strict.done.wait(), 10)
+        await asyncio.wait_for(plain.done.wait(), 10)
     assert strict.kind == "release"
     assert plain.kind == "complete"
     assert doubt == [True]
@@ -344,7 +344,7 @@ async def test_a_lost_session_is_followed_by_another(fake: FakeServer) -> None:
     async with running(worker):
         await until(began.is_set)
         await fake.lose_sessions()
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert stops == [StopKind.LEASE_LOST]
     assert [outcome.complete.result.json for outcome in row.outcomes] == ["2"]
     assert len(fake.sessions) == 2
@@ -365,7 +365,7 @@ async def test_outcomes_that_are_ready_survive_the_loss_of_the_session(fake: Fak
         for stream in fake.streams:
             stream.put_nowait(pb.ReportJobsResponse(errors=[error]))
         row.session = next(iter(fake.sessions))
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.kind == "complete"
     assert row.given_back <= 1
 
@@ -375,7 +375,7 @@ async def test_a_server_that_goes_and_comes_back_gets_its_worker_back(fake: Fake
     port = int(fake.address.rpartition(":")[2])
     async with running(worker):
         first = await fake.add("talk", '{"lines":1}')
-        await asyncio.wait_for(first.done.wait(), 5)
+        await asyncio.wait_for(first.done.wait(), 10)
         await fake.stop()
         await asyncio.sleep(0.3)
         other = FakeServer()
@@ -383,7 +383,7 @@ async def test_a_server_that_goes_and_comes_back_gets_its_worker_back(fake: Fake
         second = await other.add("talk", '{"lines":2}')
         try:
             # The other server does not know the session.
-            await asyncio.wait_for(second.done.wait(), 6)
+            await asyncio.wait_for(second.done.wait(), 15)
         finally:
             worker.abort()
             await other.stop()
@@ -405,7 +405,7 @@ async def test_a_log_gap_is_mended(fake: FakeServer) -> None:
     worker, _ = make_worker(fake)
     row = await fake.add("talk", '{"lines":30}')
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.lines == [f"line {n}" for n in range(30)]
 
 
@@ -439,7 +439,7 @@ async def test_a_checkpoint_is_stored_and_reaches_the_next_attempt(fake: FakeSer
 
     row = await fake.add("steps")
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert seen == [None, {"done": 3}]
 
 
@@ -450,7 +450,7 @@ async def test_a_refused_outcome_becomes_a_failure_not_a_circle(fake: FakeServer
     worker, _ = make_worker(fake)
     row = await fake.add("talk", '{"lines":0}')
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.outcomes[0].fail.code == "UNSTORABLE_RESULT"
 
 
@@ -459,7 +459,7 @@ async def test_an_outcome_that_cannot_be_stored_now_is_sent_again(fake: FakeServ
     worker, _ = make_worker(fake)
     row = await fake.add("talk", '{"lines":3}')
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.kind == "complete"
 
 
@@ -479,7 +479,7 @@ async def test_draining_lets_handlers_end_then_unregisters(fake: FakeServer) -> 
     async with running(worker) as task:
         await until(began.is_set)
         worker.drain()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 10)
     assert row.kind == "complete"
     assert draining == [True]
     assert fake.unregistered == ["session-1"]
@@ -504,7 +504,7 @@ async def test_a_handler_that_never_stops_is_left_alone_and_its_job_goes_back(
     async with running(worker) as task:
         await until(began.is_set)
         worker.drain()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 10)
     release.set()
     assert row.kind == "release"
 
@@ -525,10 +525,10 @@ async def test_a_timeout_frees_the_slot_of_a_handler_that_does_not_stop(
 
     stuck = await fake.add("deaf", '{"wait":true}', timeout=0.1)
     async with running(worker):
-        await asyncio.wait_for(stuck.done.wait(), 5)
+        await asyncio.wait_for(stuck.done.wait(), 10)
         assert stuck.outcomes[0].fail.code == "TIMEOUT"
         after = await fake.add("deaf", '{"wait":false}')
-        await asyncio.wait_for(after.done.wait(), 5)
+        await asyncio.wait_for(after.done.wait(), 10)
         release.set()
 
 
@@ -566,7 +566,7 @@ async def test_a_job_made_by_a_handler_descends_from_it(fake: FakeServer) -> Non
 
     row = await fake.add("parent")
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
         await until(lambda: len(fake.rows) == 3)
         await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in fake.rows.values())), 5)
     assert fake.rows[2].options.parent_id == row.id
@@ -591,7 +591,7 @@ async def test_a_switched_off_worker_waits_for_its_end(fake: FakeServer, monkeyp
     await worker.registered()
     assert not task.done()
     worker.drain()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 10)
     assert not fake.sessions
 
 
@@ -615,9 +615,9 @@ async def test_an_error_of_enqueue_that_the_handler_caught_does_not_fail_the_job
 
     async with running(worker):
         caught = await fake.add("catches")
-        await asyncio.wait_for(caught.done.wait(), 5)
+        await asyncio.wait_for(caught.done.wait(), 10)
         forgotten = await fake.add("forgets")
-        await asyncio.wait_for(forgotten.done.wait(), 5)
+        await asyncio.wait_for(forgotten.done.wait(), 10)
     assert caught.kind == "complete"
     assert forgotten.outcomes[0].fail.code == "InvalidArgumentError"
 
@@ -642,7 +642,7 @@ async def test_a_worker_that_gets_nothing_says_why(fake: FakeServer, caplog: pyt
     worker, _ = make_worker(fake)
     row = await fake.add("talk", '{"lines":0}')
     async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert sum("a claim was not answered" in record.message for record in caplog.records if record.levelname == "WARNING") == 1
 
 
@@ -687,6 +687,6 @@ async def test_a_stream_that_acknowledges_no_heartbeat_is_replaced_within_its_se
         await until(lambda: fake.points["report.open"] >= 2)
         fake.answer_beats = True
         row = await fake.add("talk", '{"lines":2}')
-        await asyncio.wait_for(row.done.wait(), 5)
+        await asyncio.wait_for(row.done.wait(), 10)
     assert row.kind == "complete"
     assert len(fake.sessions) == 1, "a stream is broken off, not the session"

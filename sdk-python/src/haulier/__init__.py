@@ -34,7 +34,7 @@ from ._errors import (
     UnreadableRequestError,
 )
 from ._job import Job, Reported, StopKind, StopSignal
-from ._lock import Lock
+from ._lock import Lock, LockKey
 from ._log import JobLogHandler, current_job
 from ._options import (
     Backoff,
@@ -191,6 +191,7 @@ __all__ = [
     "LocalWorker",
     "Lock",
     "LockInfo",
+    "LockKey",
     "LockLostError",
     "LogEvent",
     "LogLevel",

@@ -74,11 +74,18 @@ class Attempt:
 
     def signal(self, signal: StopSignal) -> bool:
         """Gives a stop signal; a stronger one takes the place of a weaker. Whether it is the first."""
+        if self.ended:
+            return False
         before = self.job.stop
-        if self.ended or _RANK[signal.kind] <= _RANK[before.kind if before else None]:
+        if _RANK[signal.kind] <= _RANK[before.kind if before else None]:
             return False
         self.job._signal(signal)  # noqa: SLF001
         return before is None
+
+    def part(self) -> None:
+        """Its handler has ended: job and attempt no longer hold each other, and are freed without a search for such circles."""
+        if hasattr(self, "job"):
+            del self.job
 
     # The port of the job: called from any thread.
 

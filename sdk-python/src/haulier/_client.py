@@ -21,8 +21,9 @@ from ._errors import (
     JobCancelledError,
     JobFailedError,
     NotFoundError,
+    PermissionDeniedError,
 )
-from ._lock import Lock
+from ._lock import Lock, LockKey
 from ._options import JobOptions
 from ._pages import Page, Pages
 from ._payload import Payload, convert, encode
@@ -465,14 +466,27 @@ class Client:
             JobFailedError: The job failed; it carries code, message and attempts.
             JobCancelledError: The job was cancelled.
             DeadlineExceededError: `timeout` is over.
+            PermissionDeniedError: The API key may not read payloads.
             UnreadableRequestError: The result does not have the form of `result_type`.
         """
-        try:
-            ended = await asyncio.wait_for(self._ended(job), None if timeout is None else timeout.total_seconds())
-        except asyncio.TimeoutError:
-            raise DeadlineExceededError(f"job {_target(job)} has not ended, it goes on", operation="wait") from None
+        ended = await self.settled(job, timeout=timeout)
         failed = ended.state is JobState.FAILED
         return result_of(ended, result_type, attempts=await self._attempts_for_error(ended.summary) if failed else ())
+
+    async def settled(self, job: int | str | EnqueuedJob, *, timeout: timedelta | None = None) -> JobResult:
+        """Waits until a job has its outcome, good or not, and gives its record.
+
+        Args:
+            job: Its id, its ref id, or what `enqueue` returned.
+            timeout: How long to wait; the job goes on after it. Default: for ever.
+
+        Raises:
+            DeadlineExceededError: `timeout` is over.
+        """
+        try:
+            return await asyncio.wait_for(self._ended(job), None if timeout is None else timeout.total_seconds())
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(f"job {_target(job)} has not ended, it goes on", operation="wait") from None
 
     async def explain(self, job: int | str | EnqueuedJob) -> Explanation:
         """Says why a job is not running."""
@@ -732,6 +746,31 @@ class Client:
         """
         return Lock(self._connection, name, owner=owner, lease_time=lease_time)
 
+    async def renew_lock(self, key: LockKey, lease_time: timedelta = limits.LOCK_LEASE) -> timedelta:
+        """Holds a lock for longer that nothing renews by itself: one of `Lock.detach`, here or in another process.
+
+        Args:
+            key: What `Lock.detach` gave.
+            lease_time: How long it is held from now: 5 s to 10 min.
+
+        Returns:
+            How long it is held, counted from when the call began.
+
+        Raises:
+            LockLostError: Another holds it, or it was broken.
+        """
+        message = lock_service_pb2.RenewLockRequest(
+            name=key.name, owner_id=key.owner_id, fencing_token=key.fencing_token, lease_time=duration(lease_time)
+        )
+        answer = await self._connection.call(methods.RENEW_LOCK, message, operation="renew_lock")
+        return answer.lease_time.ToTimedelta()
+
+    async def release_lock(self, key: LockKey) -> bool:
+        """Releases a lock of `Lock.detach`, here or in another process. Returns whether it was held until now."""
+        message = lock_service_pb2.ReleaseLockRequest(name=key.name, owner_id=key.owner_id, fencing_token=key.fencing_token)
+        answer = await self._connection.call(methods.RELEASE_LOCK, message, operation="release_lock")
+        return answer.released
+
     def list_locks(self, *, name_prefix: str = "") -> Pages[LockInfo]:
         """Locks that are held, by name."""
         message = lock_service_pb2.ListLocksRequest(name_prefix=name_prefix)
@@ -961,6 +1000,12 @@ def read_result(payload: Payload | None, result_type: type[Any] | None) -> Any:
 def result_of(job: JobResult, result_type: type[Any] | None, *, attempts: Sequence[JobAttempt] = ()) -> Any:
     """The result of a job that ended well; the typed error of one that did not."""
     if job.completed is not None:
+        if job.payloads_hidden:
+            raise PermissionDeniedError(
+                f"the result of job {job.summary.id} is hidden: the API key lacks the scope `read payloads`",
+                operation="wait",
+                reason="PAYLOADS_HIDDEN",
+            )
         return read_result(job.completed.result, result_type)
     summary = job.summary
     if summary.state is JobState.CANCELLED:

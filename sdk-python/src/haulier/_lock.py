@@ -23,7 +23,7 @@ from ._threads import LoopThread
 from ._transport import Connection
 from .v1 import lock_service_pb2 as pb
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "LockKey"]
 
 T = TypeVar("T")
 
@@ -63,12 +63,15 @@ class Keeper:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """What proves that a lock is held."""
+class LockKey:
+    """What proves that a lock is held. It can be handed to another process, and is secret as long as the lock is."""
 
     name: str
+    """Name of the lock."""
     owner_id: str
+    """Secret of the owner."""
     fencing_token: int
+    """Fencing token of the owner."""
 
 
 class Lock:
@@ -93,7 +96,7 @@ class Lock:
         self._connection = connection
         self._owner = owner or ""
         self._lease_time = lease_time
-        self._key: Key | None = None
+        self._key: LockKey | None = None
         self._is_lost = False
         self._held_until = 0.0
         self._renewal: concurrent.futures.Future[None] | None = None
@@ -175,7 +178,7 @@ class Lock:
                     keeper.say_last(_give_back(keeper.connection, self._request(owner_id)))
                 raise
             if answer.acquired:
-                self._hold(Key(self.name, owner_id, answer.fencing_token), sent, answer.lease_time.ToTimedelta())
+                self._hold(LockKey(self.name, owner_id, answer.fencing_token), sent, answer.lease_time.ToTimedelta())
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -192,11 +195,16 @@ class Lock:
             return False
         return await asyncio.shield(asyncio.wrap_future(released))
 
-    async def detach(self) -> None:
-        """Lets go of it without releasing it: it stays held until its lease time is over."""
-        _, renewal = self._let_go()
+    async def detach(self) -> LockKey | None:
+        """Lets go of it without releasing it: its lease time ends it, unless `Client.renew_lock` holds it on with the key.
+
+        Returns:
+            The key. None: it was not held.
+        """
+        key, renewal = self._let_go()
         if renewal is not None:
             renewal.cancel()
+        return key
 
     async def __aenter__(self) -> Lock:
         await self.acquire()
@@ -208,7 +216,7 @@ class Lock:
     def _request(self, owner_id: str) -> pb.AcquireLockRequest:
         return pb.AcquireLockRequest(name=self.name, owner_id=owner_id, owner=self._owner, lease_time=duration(self._lease_time))
 
-    def _hold(self, key: Key, sent: float, held_for: timedelta) -> None:
+    def _hold(self, key: LockKey, sent: float, held_for: timedelta) -> None:
         self.lost.clear()
         self._is_lost = False
         self._extend(sent, held_for)
@@ -216,7 +224,7 @@ class Lock:
         keeper = _keeper(self._connection)
         self._renewal = keeper.submit(self._keep(keeper.connection, key, asyncio.get_running_loop()))
 
-    def _let_go(self) -> tuple[Key | None, concurrent.futures.Future[None] | None]:
+    def _let_go(self) -> tuple[LockKey | None, concurrent.futures.Future[None] | None]:
         key, renewal = self._key, self._renewal
         self._key = self._renewal = None
         return key, renewal
@@ -228,7 +236,7 @@ class Lock:
 
     # In the keeper's thread
 
-    async def _keep(self, connection: Connection, key: Key, loop: asyncio.AbstractEventLoop) -> None:
+    async def _keep(self, connection: Connection, key: LockKey, loop: asyncio.AbstractEventLoop) -> None:
         try:
             why = await self._renew(connection, key)
         except asyncio.CancelledError:
@@ -239,7 +247,7 @@ class Lock:
             raise
         self._lose(key, loop, why)
 
-    async def _renew(self, connection: Connection, key: Key) -> str:
+    async def _renew(self, connection: Connection, key: LockKey) -> str:
         """Renews until that no longer works, and says why."""
         lease = self._lease_time.total_seconds()
         interval = lease / 3
@@ -269,7 +277,7 @@ class Lock:
             delay = interval
             self._extend(sent, answer.lease_time.ToTimedelta())
 
-    def _lose(self, key: Key, loop: asyncio.AbstractEventLoop, why: str) -> None:
+    def _lose(self, key: LockKey, loop: asyncio.AbstractEventLoop, why: str) -> None:
         if self._key is not key:
             return
         _log.warning("lock %r is lost: %s", self.name, why)
@@ -290,7 +298,7 @@ def _keeper(connection: Connection) -> Keeper:
     return connection.keeper
 
 
-async def _release(connection: Connection, key: Key, renewal: concurrent.futures.Future[None]) -> bool:
+async def _release(connection: Connection, key: LockKey, renewal: concurrent.futures.Future[None]) -> bool:
     renewal.cancel()
     request = pb.ReleaseLockRequest(name=key.name, owner_id=key.owner_id, fencing_token=key.fencing_token)
     try:

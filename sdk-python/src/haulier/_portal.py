@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from . import _limits as limits
 from ._client import Client
-from ._lock import Lock
+from ._lock import Lock, LockKey
 from ._pages import Page, Pages
 from ._threads import LoopThread
 
@@ -115,6 +115,10 @@ class SyncLock:
     def release(self) -> bool:
         """Releases the lock. Whether it was held until now."""
         return self._portal.run(self._lock.release())
+
+    def detach(self) -> LockKey | None:
+        """Lets go of it without releasing it, and gives its key; see `haulier.Lock.detach`."""
+        return self._portal.run(self._lock.detach())
 
     def __enter__(self) -> SyncLock:
         self.acquire()

@@ -151,6 +151,7 @@ class Reports:
         self._outcomes: dict[str, Held] = {}
         self._received: list[tuple[int, int, Callable[[], None]]] = []
         self._outcome_count = 0
+        self._settled = False
         self._wake = asyncio.Event()
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
@@ -246,24 +247,26 @@ class Reports:
 
     def finish(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Ends an attempt with its outcome; without one its lease is dropped."""
-        held = self._held.get(attempt.lease)
+        lease = attempt.lease
+        held = self._held.get(lease)
         if held is None or held.outcome is not None:
             return
         dropped = attempt.take_dropped()
         if dropped is not None and not held.lost:
             held.own_lines().append(Line(dropped, 0, time.monotonic()))
-            self._logs[held.lease] = held
+            self._logs[lease] = held
         if outcome is None or (held.lost and outcome.WhichOneof("outcome") != "complete"):
             self._forget(held)
             return
         if held.lines or held.stored:
             outcome.log_sequence = held.last
         self._set_outcome(held, outcome)
+        if not self._outcome_count:
+            self._idle.clear()
         self._outcome_count += 1
-        self._idle.clear()
         if self._progress:
-            self._progress.pop(held.lease, None)
-        self._outcomes[held.lease] = held
+            self._progress.pop(lease, None)
+        self._outcomes[lease] = held
         self._wake.set()
 
     def _set_outcome(self, held: Held, outcome: report_pb2.OutcomeReport) -> None:
@@ -510,6 +513,8 @@ class Reports:
                 self._listener.beat_acknowledged(sent, response.heartbeat.lease_time.ToTimedelta().total_seconds())
         for ack in response.acks:
             self._take_ack(ack)
+        if self._settled:
+            self._outcomes_settled()
         if response.log_credit_bytes:
             self._credit += response.log_credit_bytes
             if self._logs or self._checkpoints or self._outcomes:
@@ -519,6 +524,8 @@ class Reports:
                 self._lose(directive.lease_lost.lease, directive.lease_lost.reason)
             else:
                 self._listener.directed(directive)
+        if self._settled:  # by a lease that was lost
+            self._outcomes_settled()
         for error in response.errors:
             if error.code == report_pb2.REPORT_ERROR_CODE_SESSION_LOST:
                 self._listener.session_lost()
@@ -637,11 +644,16 @@ class Reports:
             self._clear_lines(held)
         if held.outcome is not None:
             self._outcome_count -= 1
-            if not self._outcome_count:
-                self._idle.set()
-            elif self._outcomes:
-                self._wake.set()
-            self._listener.outcomes_moved()
+            self._settled = True
+
+    def _outcomes_settled(self) -> None:
+        """There is room for others."""
+        self._settled = False
+        if not self._outcome_count:
+            self._idle.set()
+        elif self._outcomes:
+            self._wake.set()
+        self._listener.outcomes_moved()
 
     def _take_inbox(self) -> None:
         self._inbox_woken = False

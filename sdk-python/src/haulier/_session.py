@@ -433,6 +433,7 @@ class Session:
     def _ended_all(self, ends: Sequence[End]) -> None:
         for attempt, outcome in ends:
             self._ended(attempt, outcome)
+            attempt.part()
 
     def _ended(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         if attempt.ended:

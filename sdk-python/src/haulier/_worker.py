@@ -545,8 +545,9 @@ class _Running:
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
-        if attempt.task is not None:
-            self._tasks.discard(attempt.task)
+        task, attempt.task = attempt.task, None
+        if task is not None:
+            self._tasks.discard(task)
         self._ended.append((attempt, outcome))
         self._tell_soon()
 

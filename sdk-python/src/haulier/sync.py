@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
+from . import _limits as limits
 from ._client import EnqueueItem
+from ._lock import LockKey
 from ._options import JobOptions
 from ._portal import PortalClient, SyncLock, SyncPages
 from ._records import (
@@ -176,6 +178,10 @@ class Client(PortalClient):
         """Waits until a job has its outcome, and gives its result."""
         return self._portal.run(self._client.wait(job, result_type=result_type, timeout=timeout))
 
+    def settled(self, job: int | str | EnqueuedJob, *, timeout: timedelta | None = None) -> JobResult:
+        """Waits until a job has its outcome, good or not, and gives its record."""
+        return self._portal.run(self._client.settled(job, timeout=timeout))
+
     def explain(self, job: int | str | EnqueuedJob) -> Explanation:
         """Says why a job is not running."""
         return self._portal.run(self._client.explain(job))
@@ -297,6 +303,14 @@ class Client(PortalClient):
     ) -> Queue:
         """Sets limits of a queue over all worker processes: None lifts a limit, one that is left out stays as it is."""
         return self._portal.run(self._client.update_queue(name, concurrency_limit=concurrency_limit, rate_limit=rate_limit))
+
+    def renew_lock(self, key: LockKey, lease_time: timedelta = limits.LOCK_LEASE) -> timedelta:
+        """Holds a lock for longer that nothing renews by itself: one of `Lock.detach`, here or in another process."""
+        return self._portal.run(self._client.renew_lock(key, lease_time))
+
+    def release_lock(self, key: LockKey) -> bool:
+        """Releases a lock of `Lock.detach`, here or in another process. Returns whether it was held until now."""
+        return self._portal.run(self._client.release_lock(key))
 
     def list_locks(self, *, name_prefix: str = "") -> SyncPages[LockInfo]:
         """Locks that are held, by name."""

@@ -38,16 +38,15 @@ impl Engine {
         let wait = call.wait;
         let mut guard = core.start_run(call).await?;
         let job = guard.job;
-        let settled = match wait {
-            RunWait::Detached => false,
-            RunWait::Until(wait) => match core.await_run(job, wait).await {
+        if let RunWait::Until(wait) = wait {
+            match core.await_run(job, wait).await {
                 Err(Error::ShuttingDown) => core.stop_run(job)?,
-                settled => settled?,
-            },
-        };
+                done => done?,
+            }
+        }
         guard.armed = false;
         let view = core.transient_view(job)?;
-        if settled && is_unserved(&view) {
+        if is_unserved(&view) {
             return Err(no_worker_here(&view));
         }
         Ok(RunAnswer { view, now: core.clock.now() })
@@ -241,9 +240,9 @@ impl Core {
         }
     }
 
-    /// Waits until a run has ended; false when the wait was over before. Without one its timeout sees to the end: that takes
+    /// Waits until a run has ended, or the wait is over. Without one its timeout sees to the end: that takes
     /// a little longer than the timeout, and the caller is to hear of it.
-    async fn await_run(self: &Arc<Self>, job: JobId, wait: Option<Duration>) -> Result<bool> {
+    async fn await_run(self: &Arc<Self>, job: JobId, wait: Option<Duration>) -> Result<()> {
         let watched = self.hub.watch(job);
         let over = async {
             match wait {
@@ -255,11 +254,11 @@ impl Core {
         loop {
             let changed = watched.next();
             if self.transient_view(job)?.outcome().is_some() {
-                return Ok(true);
+                return Ok(());
             }
             tokio::select! {
                 () = changed => {}
-                () = &mut over => return Ok(false),
+                () = &mut over => return Ok(()),
                 () = self.stopping.cancelled() => return Err(Error::ShuttingDown),
             }
         }
@@ -278,7 +277,7 @@ impl Core {
 
     /// This server stops. A run that has not begun may be tried elsewhere; of one that has, nobody will know how far it
     /// came, and it is not to be repeated unasked.
-    fn stop_run(&self, job: JobId) -> Result<bool> {
+    fn stop_run(&self, job: JobId) -> Result<()> {
         if let Some(lease) = self.transient_view(job)?.lease() {
             let error = JobError {
                 code: "SHUTTING_DOWN".into(),
@@ -291,7 +290,7 @@ impl Core {
         } else if self.transient_view(job)?.outcome().is_none() {
             return Err(Error::ShuttingDown);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A transient run as people see it.

@@ -293,7 +293,13 @@ impl Transients {
             Stage::Ended(outcome) => CancelAnswer::Ended(outcome.ending.state()),
             Stage::Leased(lease, _) => {
                 let epoch = lease.fence.epoch;
-                let mark = || CancelMark { job, epoch, text: text.to_owned(), force_time: now.plus(grace) };
+                let mark = || CancelMark {
+                    job,
+                    epoch,
+                    reason: CancelReason::Client,
+                    text: text.to_owned(),
+                    force_time: now.plus(grace),
+                };
                 CancelAnswer::Requested(entry.cancel.get_or_insert_with(mark).clone())
             }
             Stage::Waiting => {
@@ -536,7 +542,7 @@ impl Entry {
             turn: lease.turn,
             run_time: self.job.run_time,
             now,
-            cancel: self.cancel.as_ref().map(|mark| mark.text.as_str()),
+            cancel: self.cancel.as_ref().map(|mark| (mark.reason, mark.text.as_str())),
             timeout: self.job.spec.timeout,
             chance: 0.0,
         };

@@ -38,6 +38,8 @@ pub struct CancelMark {
     pub job: JobId,
     /// The lease that it ran under when the request came.
     pub epoch: Epoch,
+    /// The kind of reason: a client asked, or a later run of its recurring task takes its place.
+    pub reason: CancelReason,
     /// The reason in words.
     pub text: String,
     /// When the grace ends and the job is cancelled without its handler.

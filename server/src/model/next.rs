@@ -88,8 +88,8 @@ pub struct Circumstances<'a> {
     pub run_time: Time,
     /// The time now.
     pub now: Time,
-    /// The reason of a cancel request, if one is pending.
-    pub cancel: Option<&'a str>,
+    /// Kind and words of a cancel request, if one is pending.
+    pub cancel: Option<(CancelReason, &'a str)>,
     /// The attempt's timeout, for the message.
     pub timeout: Duration,
     /// In `0.0..1.0`, decides the jitter.
@@ -100,9 +100,9 @@ pub struct Circumstances<'a> {
 ///
 /// A cancel request wins over everything but a result: a handler that returns a value completes the job.
 pub fn after_attempt(ended: &Ended, at: &Circumstances<'_>) -> Next {
-    if let (Some(reason), false) = (at.cancel, matches!(ended, Ended::Completed)) {
-        let kind = if *ended == Ended::Forced { CancelReason::Forced } else { CancelReason::Client };
-        return cancelled(at.turn, kind, reason);
+    if let (Some((asked, text)), false) = (at.cancel, matches!(ended, Ended::Completed)) {
+        let kind = if *ended == Ended::Forced { CancelReason::Forced } else { asked };
+        return cancelled(at.turn, kind, text);
     }
     match ended {
         Ended::Completed => {
@@ -335,7 +335,7 @@ mod tests {
     fn a_cancel_request_wins_over_everything_but_a_result() {
         let policy = RetryPolicy::default();
         let cancelled = |ended: &Ended| {
-            let at = Circumstances { cancel: Some("enough"), ..at(&policy, turn(1)) };
+            let at = Circumstances { cancel: Some((CancelReason::Client, "enough")), ..at(&policy, turn(1)) };
             match after_attempt(ended, &at) {
                 Next::Done { cancelled, .. } => cancelled.map(|cancelled| cancelled.reason),
                 Next::Ready { .. } => None,

@@ -52,13 +52,14 @@ pub fn after_transient(ended: &Ended, at: &Circumstances<'_>) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Ending, Time, Turn};
+    use crate::model::{CancelReason, Ending, Time, Turn};
 
     fn after(ended: &Ended, cancel: Option<&str>) -> Next {
         let policy = RetryPolicy::transient();
         let turn = Turn { attempt: 1, ..Turn::default() };
         let timeout = std::time::Duration::from_secs(1);
         let (run_time, now) = (Time(0), Time(1));
+        let cancel = cancel.map(|text| (CancelReason::Client, text));
         let at = Circumstances { policy: &policy, turn, run_time, now, cancel, timeout, chance: 0.0 };
         after_transient(ended, &at)
     }

@@ -164,6 +164,7 @@ impl Shift {
             }
             if mode == Mode::Working && stop.is_cancelled() {
                 mode = self.finish();
+                continue; // with nothing under way it is over now
             }
             if mode == Mode::Working {
                 self.claim_if_free();

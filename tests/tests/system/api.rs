@@ -20,6 +20,7 @@ on_both_databases!(
     a_running_call_is_cancelled_and_its_receiver_sees_it_go,
     what_cannot_be_called_is_refused_and_nothing_is_stored,
     a_server_without_a_pool_leaves_calls_to_another,
+    a_pool_with_nothing_to_do_holds_no_server_up,
     no_more_calls_run_at_a_time_than_there_are_slots,
     a_call_of_a_killed_server_is_made_again_with_the_same_key,
     a_batch_mixes_calls_and_commands_that_depend_on_each_other,
@@ -262,6 +263,16 @@ async fn a_server_without_a_pool_leaves_calls_to_another(database: Database) {
     };
     dedicated.wait_for_state(job, JobState::Completed).await;
     assert_eq!(receiver.received().len(), 1);
+}
+
+async fn a_pool_with_nothing_to_do_holds_no_server_up(database: Database) {
+    let receiver = Receiver::willing().await;
+    let server = configured(database, &http(&receiver, "")).await;
+    let job = enqueue(&server, call("billing", "POST /v1/x", "1")).await;
+    server.wait_for_state(job, JobState::Completed).await;
+    let (status, took) = server.term().await;
+    // It used to wait for its next heartbeat, which comes every 10 s.
+    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
 }
 
 async fn no_more_calls_run_at_a_time_than_there_are_slots(database: Database) {

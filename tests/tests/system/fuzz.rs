@@ -6,9 +6,11 @@ use std::time::Duration;
 use haulier_proto::v1 as pb;
 use haulier_tests::messages::{command, completed};
 use haulier_tests::{HandWorker, Server, figure, http_get, on_both};
+use pb::admin_service_client::AdminServiceClient;
 use pb::lock_service_client::LockServiceClient;
 use pb::outcome_report::Outcome;
 use pb::payload::Kind;
+use pb::queue_service_client::QueueServiceClient;
 use pb::recurring_task_service_client::RecurringTaskServiceClient;
 use prost_types::{Duration as PbDuration, Timestamp};
 use rand::rngs::StdRng;
@@ -21,6 +23,7 @@ const CALLS: usize = 150;
 
 on_both!(
     arbitrary_requests_are_answered_and_never_internal,
+    arbitrary_requests_of_operators_and_for_apis_are_answered_and_never_internal,
     arbitrary_reports_are_answered_and_never_internal
 );
 
@@ -263,6 +266,46 @@ impl Nonsense {
             page_token: if self.chance(5) { self.text() } else { String::new() },
             month: if self.chance(5) { self.text() } else { String::new() },
         }
+    }
+
+    fn enqueue_api(&mut self) -> pb::EnqueueApiRequest {
+        use pb::api_call::Endpoint;
+        let endpoint = self.maybe(|draw| match draw.chance(2) {
+            true => Endpoint::GrpcMethod(draw.text()),
+            false => {
+                Endpoint::Http(pb::HttpEndpoint { method: draw.text(), path: format!("/{}", draw.text()) })
+            }
+        });
+        let mut options = self.mild_options();
+        options.reply_to = self.maybe(Self::text).unwrap_or_default();
+        options.callback = self.maybe(|draw| pb::Callback { command: draw.text(), ..Default::default() });
+        pb::EnqueueApiRequest {
+            api: self.maybe(|draw| pb::ApiCall { target: draw.text(), endpoint }),
+            request: self.maybe(Self::payload),
+            options: Some(options),
+            request_id: self.maybe(Self::text).unwrap_or_default(),
+        }
+    }
+
+    fn update_queue(&mut self) -> pb::UpdateQueueRequest {
+        let rate =
+            |draw: &mut Self| pb::RateLimit { count: draw.small(), period: draw.maybe(Self::duration) };
+        let queue = pb::Queue {
+            name: self.text(),
+            concurrency_limit: self.maybe(Self::small),
+            rate_limit: self.maybe(rate),
+            ..Default::default()
+        };
+        let path = |draw: &mut Self| {
+            let paths = ["concurrency_limit", "rate_limit", "name"];
+            if draw.chance(5) { draw.text() } else { (*paths.choose(&mut draw.0).unwrap()).to_owned() }
+        };
+        let mask = |draw: &mut Self| prost_types::FieldMask { paths: draw.some(path) };
+        pb::UpdateQueueRequest { queue: self.maybe(|_| queue), update_mask: self.maybe(mask) }
+    }
+
+    fn token(&mut self) -> String {
+        if self.chance(5) { self.text() } else { String::new() }
     }
 
     fn registration(&mut self) -> pb::RegisterWorkerRequest {
@@ -519,6 +562,63 @@ async fn watch_something(draw: &mut Nonsense, tally: &mut Tally, server: &Server
         Err(status) => Err(status),
     };
     tally.count("WatchJobs", &request, answer);
+}
+
+async fn arbitrary_requests_of_operators_and_for_apis_are_answered_and_never_internal(server: &Server) {
+    let mut draw = nonsense();
+    let mut tally = Tally::default();
+    let mut jobs = server.jobs();
+    let (mut queues, mut admin) =
+        (QueueServiceClient::new(server.channel()), AdminServiceClient::new(server.channel()));
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    for _ in 0..CALLS {
+        let request = draw.enqueue_api();
+        tally.count("EnqueueApi", &request, jobs.enqueue_api(request.clone()).await);
+        let (states, page_token) = (draw.some(Nonsense::small), draw.token());
+        let (job_id, page_size) = (draw.int(), draw.maybe(Nonsense::small).unwrap_or_default());
+        let request = pb::ListDeliveriesRequest { job_id, states, page_size, page_token };
+        tally.count("ListDeliveries", &request, jobs.list_deliveries(request.clone()).await);
+        let request = pb::ReplayDeliveryRequest { delivery_id: draw.int() };
+        tally.count("ReplayDelivery", &request, jobs.replay_delivery(request).await);
+        let pb::EnqueueCommandRequest { command, request, options, .. } = draw.enqueue();
+        let wait = draw.maybe(Nonsense::duration);
+        let request = pb::RunCommandRequest { command, request, options, wait, detach: true };
+        tally.count("RunCommand", &request, jobs.run_command(request.clone()).await);
+        let target = pb::explain_job_request::Target::JobId(draw.0.random_range(1..60));
+        let request = pb::ExplainJobRequest { target: draw.maybe(|_| target) };
+        tally.count("ExplainJob", &request, jobs.explain_job(request.clone()).await);
+        let request = draw.update_queue();
+        tally.count("UpdateQueue", &request, queues.update_queue(request.clone()).await);
+        let request = pb::PauseQueueRequest { name: draw.text(), reason: draw.text() };
+        tally.count("PauseQueue", &request, queues.pause_queue(request.clone()).await);
+        let request = pb::ResumeQueueRequest { name: draw.text() };
+        tally.count("ResumeQueue", &request, queues.resume_queue(request.clone()).await);
+        let request = pb::ListQueuesRequest { page_size: draw.small(), page_token: draw.token() };
+        tally.count("ListQueues", &request, queues.list_queues(request.clone()).await);
+        let request = pb::GetOverviewRequest { hours: draw.small() };
+        tally.count("GetOverview", &request, admin.get_overview(request).await);
+        let (name_prefix, page_size) = (draw.text(), draw.small());
+        let request = pb::ListCommandsRequest { name_prefix, page_size, page_token: draw.token() };
+        tally.count("ListCommands", &request, admin.list_commands(request.clone()).await);
+        let request = pb::ListServersRequest { page_size: draw.small(), page_token: draw.token() };
+        tally.count("ListServers", &request, admin.list_servers(request.clone()).await);
+        let request = pb::DropHistoryMonthRequest { month: draw.text(), validate_only: draw.chance(2) };
+        tally.count("DropHistoryMonth", &request, admin.drop_history_month(request.clone()).await);
+    }
+    figure(&format!("answered and refused: {:?}", tally.0));
+    // Whatever was set for the queues of nonsense, an ordinary job goes its way.
+    for name in ["default", "work"] {
+        let _ = queues.resume_queue(pb::ResumeQueueRequest { name: name.into() }).await;
+    }
+    let stored = server.enqueue(command("work")).await;
+    loop {
+        let job = worker.claim_one().await;
+        worker.end_well(&job.lease, completed("1")).await;
+        if job.job_id == stored.job_id {
+            break;
+        }
+    }
+    assert_eq!(http_get(server.port(), "/readyz").await.unwrap().status, 200);
 }
 
 async fn arbitrary_reports_are_answered_and_never_internal(server: &Server) {

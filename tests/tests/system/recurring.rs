@@ -567,6 +567,8 @@ async fn a_run_takes_the_place_of_the_one_before(server: &Server) {
     let all = runs(server, "t").await;
     assert_eq!(all.last().unwrap().state(), JobState::Blocked);
     worker.end_well(&running.lease, cancelled("as told")).await;
+    let ended = server.summary(running.job_id).await;
+    assert_eq!(ended.cancel_reason(), pb::CancelReason::Superseded, "{ended:?}");
     let next = worker.claim_one().await;
     assert_eq!(next.job_id, all.last().unwrap().id);
 }

@@ -192,7 +192,9 @@ impl Bare {
             unsafe_because
                 .push("innodb_flush_log_at_trx_commit is not 1: commits are not flushed".to_owned());
         }
-        if value("log_bin") != "0" && value("sync_binlog") != "1" {
+        // MariaDB writes OFF, MySQL 0.
+        let has_binlog = !matches!(value("log_bin").as_str(), "0" | "OFF");
+        if has_binlog && value("sync_binlog") != "1" {
             unsafe_because.push("the binlog is on and sync_binlog is not 1".to_owned());
         }
         let (version, folder) = (value("version"), value("datadir"));

@@ -164,7 +164,8 @@ async fn drive(system: &System, url: &str, plan: Plan) -> Result<(u64, Vec<Sampl
     claiming.await.map_err(Error::during("the claims that are measured"))??;
     let jobs = flow.enqueued.load(Ordering::Relaxed);
     let claimed = claims.lock().unwrap_or_else(PoisonError::into_inner).ended;
-    system.wait_for_end(&mut worker, &command, jobs.saturating_sub(claimed)).await?;
+    system.wait_for_end(&mut worker, jobs.saturating_sub(claimed)).await?;
+    system.completed(&command, jobs).await?;
     worker.stop().await?;
     Ok((jobs, samples))
 }

@@ -208,7 +208,8 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
             let Enqueued { jobs, seconds, times } = enqueued;
             let spread = Spread::of(times).ok_or_else(|| Error::new("no call was answered in time"))?;
             worker.go().await?;
-            let completed = system.wait_for_end(&mut worker, &command, jobs).await?;
+            system.wait_for_end(&mut worker, jobs).await?;
+            let completed = system.completed(&command, jobs).await?;
             Round {
                 jobs,
                 completed,
@@ -237,9 +238,10 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
                 Load::Idle => system.enqueue_paused(&command, PAUSE, settings.short()).await?,
                 _ => system.enqueue_for(&command, settings.callers as usize, settings.long()).await?.jobs,
             };
-            let completed = system.wait_for_end(&mut worker, &command, jobs).await?;
+            system.wait_for_end(&mut worker, jobs).await?;
             let seconds = begin.elapsed().as_secs_f64();
             let cpu = meter.read().since(before, jobs);
+            let completed = system.completed(&command, jobs).await?;
             let starts = worker.figures().await?;
             let spread = if load == Load::Drain { starts.since_go } else { starts.since_enqueue };
             let spread = spread.ok_or_else(|| Error::new("no handler has started"))?;

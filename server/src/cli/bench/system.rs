@@ -299,48 +299,52 @@ impl System {
         Ok(jobs)
     }
 
-    /// Waits until a worker process has started so many jobs and none of the command is left; answers how many completed.
-    pub(super) async fn wait_for_end(
-        &self,
-        worker: &mut WorkerProcess,
-        command: &str,
-        jobs: u64,
-    ) -> Result<u64> {
+    /// Waits until a worker process has started so many jobs and every outcome is stored. The worker process is told to drain
+    /// for it: an acknowledged outcome is a stored one, and nobody has to ask the database.
+    pub(super) async fn wait_for_end(&self, worker: &mut WorkerProcess, jobs: u64) -> Result<()> {
         let (mut last, mut moved) = (0, Instant::now());
         loop {
             let count = worker.count().await?;
-            if count >= jobs && self.any(command, &LIVE).await?.is_none() {
-                break;
+            if count >= jobs {
+                return worker.drain().await;
             }
             if count != last {
                 (last, moved) = (count, Instant::now());
             }
             if moved.elapsed() > STALL_TIME {
                 return Err(Error::new(format!(
-                    "{count} of {jobs} jobs of {command} have started, and for {STALL_TIME:?} nothing moved"
+                    "{count} of {jobs} jobs have started, and for {STALL_TIME:?} nothing moved"
                 )));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        if self.looks_up {
-            for state in [JobState::Failed, JobState::Cancelled] {
-                if let Some(job) = self.any(command, &[state]).await? {
-                    return Err(Error::new(format!(
-                        "job {job} of {command} ended as {}",
-                        state.as_str_name()
-                    )));
-                }
+    }
+
+    /// Looks whether jobs of a command are left, or ended otherwise than well; answers how many completed.
+    pub(super) async fn completed(&self, command: &str, jobs: u64) -> Result<u64> {
+        let bad: &[&[JobState]] = if self.looks_up {
+            &[&LIVE, &[JobState::Failed], &[JobState::Cancelled]]
+        } else {
+            // The floor knows only what has not ended.
+            &[&LIVE]
+        };
+        for states in bad {
+            if let Some((job, state)) = self.any(command, states).await? {
+                let state = state.as_str_name();
+                return Err(Error::new(format!(
+                    "job {job} of {command} is {state} when all had to be completed"
+                )));
             }
         }
         Ok(jobs)
     }
 
     /// A job of a command in one of these states.
-    async fn any(&self, command: &str, states: &[JobState]) -> Result<Option<i64>> {
+    async fn any(&self, command: &str, states: &[JobState]) -> Result<Option<(i64, JobState)>> {
         let states = states.iter().map(|state| i32::from(*state)).collect();
         let filter = JobFilter { states, command: command.to_owned(), ..Default::default() };
         let mut pages = self.client().list(filter).page_size(1).pages();
-        Ok(pages.try_next().await?.map(|job| job.id))
+        Ok(pages.try_next().await?.map(|job| (job.id, job.state())))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The worker process: the Rust SDK's worker with a handler that does nothing but look at the clock.
 //!
 //! It is told what to do by lines on its standard input: `go` (serve), `count` (how many handlers have started), `figures`
-//! (how long they waited since the last time); it ends when the input does.
+//! (how long they waited since the last time), `drain` (claim nothing more, and answer when every outcome is acknowledged);
+//! it ends when the input does.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::Stdio;
@@ -107,6 +108,7 @@ pub(super) async fn work(role: WorkerRole) -> Result<()> {
             async { Ok(Payload::json_text(RESULT)) }
         });
     let registered = worker.registered();
+    let mut stop = Some(stop);
     let mut prepared = Some((worker.run_until(async move { drop(stopped.await) }), registered));
     let mut working = None;
     let mut orders = orders();
@@ -119,9 +121,16 @@ pub(super) async fn work(role: WorkerRole) -> Result<()> {
                 let mut run = tokio::spawn(run);
                 tokio::select! {
                     () = registered => say("registered"),
-                    ended = &mut run => return ended.map_err(Error::during("the worker process"))?.map_err(Error::from),
+                    run = &mut run => return ended(run),
                 }
                 working = Some(run);
+            }
+            "drain" => {
+                drop(stop.take());
+                if let Some(working) = working.take() {
+                    ended(working.await)?;
+                }
+                say("drained");
             }
             "count" => say(&notes.started.load(Ordering::Relaxed).to_string()),
             "figures" => say(&serde_json::to_string(&notes.figures())?),
@@ -130,9 +139,13 @@ pub(super) async fn work(role: WorkerRole) -> Result<()> {
     }
     drop(stop);
     match working {
-        Some(working) => Ok(working.await.map_err(Error::during("the worker process"))??),
+        Some(working) => ended(working.await),
         None => Ok(()),
     }
+}
+
+fn ended(run: std::result::Result<haulier::Result<()>, tokio::task::JoinError>) -> Result<()> {
+    Ok(run.map_err(Error::during("the worker process"))??)
 }
 
 fn say(text: &str) {
@@ -201,6 +214,11 @@ impl WorkerProcess {
     /// How long handlers waited since the last time.
     pub(super) async fn figures(&mut self) -> Result<Starts> {
         Ok(serde_json::from_str(&self.order("figures").await?)?)
+    }
+
+    /// Lets it claim nothing more; answers when every outcome is acknowledged.
+    pub(super) async fn drain(&mut self) -> Result<()> {
+        self.order("drain").await.map(drop)
     }
 
     /// Lets it end.

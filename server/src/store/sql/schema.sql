@@ -91,7 +91,8 @@ CREATE TABLE IF NOT EXISTS {p}job_cancel (
     job_id BIGINT NOT NULL PRIMARY KEY,
     epoch BIGINT NOT NULL,
     reason {text} NOT NULL,
-    force_time BIGINT NOT NULL
+    force_time BIGINT NOT NULL,
+    superseded BIGINT NOT NULL              -- 1: a later run of its recurring task takes its place
 ) {narrow};
 
 CREATE TABLE IF NOT EXISTS {p}job_expire (

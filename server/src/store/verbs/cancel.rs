@@ -1,7 +1,8 @@
 //! Cancelling: a waiting job ends at once, a running one is marked and its worker process told.
 
 use crate::model::{
-    CancelMark, Cancelled, Ending, Epoch, Event, Job, JobId, LeaseFlags, Month, Payload, Time, Turn,
+    CancelMark, CancelReason, Cancelled, Ending, Epoch, Event, Job, JobId, LeaseFlags, Month, Payload, Time,
+    Turn,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -81,10 +82,12 @@ async fn cancel_running(
     let mark = CancelMark {
         job: order.job,
         epoch: row.lease.fence.epoch,
+        reason: order.reason,
         text: order.text.clone(),
         force_time: now.plus(order.grace),
     };
-    let stored = values![mark.job, mark.epoch, mark.text.as_str(), mark.force_time];
+    let is_superseded = i64::from(mark.reason == CancelReason::Superseded);
+    let stored = values![mark.job, mark.epoch, mark.text.as_str(), mark.force_time, is_superseded];
     unit.execute(Sql::InsertCancel, Place::Fixed, stored).await?;
     flag_leases(unit, &[order.job], LeaseFlags::CANCEL).await?;
     Ok(CancelAnswer::Requested(mark))
@@ -212,7 +215,9 @@ async fn read_marks(unit: &mut Unit<'_>) -> Try<Vec<CancelMark>> {
     rows.into_iter().map(|mut row| read_mark(&mut row)).collect()
 }
 
-fn read_mark(row: &mut Columns) -> Try<CancelMark> {
+pub(super) fn read_mark(row: &mut Columns) -> Try<CancelMark> {
     let (job, epoch) = (JobId(row.int()?), Epoch(row.int()?));
-    Ok(CancelMark { job, epoch, text: row.text()?, force_time: Time(row.int()?) })
+    let (text, force_time) = (row.text()?, Time(row.int()?));
+    let reason = if row.int()? != 0 { CancelReason::Superseded } else { CancelReason::Client };
+    Ok(CancelMark { job, epoch, reason, text, force_time })
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::model::{
-    AttemptEnd, Circumstances, Ended, Ending, Epoch, Event, Fence, JobError, JobId, LeaseFlags, Month, Next,
-    Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State, TAKEN, Time,
-    Turn, after_attempt,
+    AttemptEnd, CancelMark, Circumstances, Ended, Ending, Epoch, Event, Fence, JobError, JobId, LeaseFlags,
+    Month, Next, Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State,
+    TAKEN, Time, Turn, after_attempt,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -16,6 +16,7 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, to_json, values};
+use crate::store::verbs::cancel::read_mark;
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::follow::{Over, Pending, follow};
 use crate::store::verbs::lane::{Lanes, wake_of};
@@ -143,7 +144,7 @@ impl SqlStore {
                 let why = format!("job {job} is leased but not in its month {}", one.row.lease.month);
                 return Err(Fault::Store(StoreError::Corrupt(why)));
             }
-            let mut next = next_of(&one, policy.as_ref(), cancels.get(&job).map(String::as_str), now);
+            let mut next = next_of(&one, policy.as_ref(), cancels.get(&job), now);
             let spec = policy.map(|(_, spec)| spec);
             if let (Next::Done { ending, .. }, Some(spec)) = (&mut next, &spec)
                 && *ending == Ending::Completed
@@ -482,15 +483,14 @@ fn needs_callback(end: &Finish, row: &LeaseRow) -> bool {
         && !end.follow.iter().any(|new| new.job.spec.callback_of == run)
 }
 
-async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, String>> {
+async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, CancelMark>> {
     let is_marked =
         |one: &&Held<'_>| one.row.lease.flags.has(LeaseFlags::CANCEL) && one.end.ended != Ended::Completed;
     let jobs: Vec<JobId> = held.iter().filter(is_marked).map(|one| one.row.lease.fence.job).collect();
     let rows = unit.fetch_each(Sql::ReadCancels, Place::Fixed, &jobs, ids).await?;
     let read = |mut row: crate::store::value::Columns| {
-        let job = JobId(row.int()?);
-        row.skip(1);
-        Ok((job, row.text()?))
+        let mark = read_mark(&mut row)?;
+        Ok((mark.job, mark))
     };
     rows.into_iter().map(read).collect()
 }
@@ -514,7 +514,7 @@ async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<Jo
     Ok(policies)
 }
 
-fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&str>, now: Time) -> Next {
+fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&CancelMark>, now: Time) -> Next {
     let plain = RetryPolicy::default();
     let at = Circumstances {
         policy: policy.map_or(&plain, |(_, spec)| &spec.retry),
@@ -522,7 +522,7 @@ fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&str>, 
         // A run that was to begin later has not been failing meanwhile.
         run_time: policy.map_or(now, |(run_time, spec)| spec.run_after.unwrap_or_default().max(*run_time)),
         now,
-        cancel,
+        cancel: cancel.map(|mark| (mark.reason, mark.text.as_str())),
         timeout: Duration::from_micros(one.row.timeout.max(0).unsigned_abs()),
         chance: clock::random_fraction(),
     };
