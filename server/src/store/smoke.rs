@@ -67,6 +67,7 @@ on_both! {
     decisions_are_forgotten_when_they_are_old
     every_statement_can_be_prepared
     racing_claimers_share_the_jobs_without_doubles
+    many_who_ask_for_what_became_of_leases_at_once_are_answered
     every_end_that_is_told_leaves_a_notification
     a_try_is_the_takers_until_it_ends_or_its_time_is_over
     racing_senders_share_the_notifications_without_doubles
@@ -650,6 +651,23 @@ async fn every_statement_can_be_prepared(bench: Bench) {
             assert!(is_understood, "{sql:?}: {why}\n{text}");
         }
     }
+}
+
+/// As when many worker processes come back at once. Whoever reads on one connection must not wait for another.
+async fn many_who_ask_for_what_became_of_leases_at_once_are_answered(mut bench: Bench) {
+    bench.enqueue(|_| {}).await;
+    let fence = bench.claim(1).await.remove(0).lease.fence;
+    bench.finish(fence, Ended::Completed).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = Arc::clone(&bench.store);
+        asking.spawn(async move { store.fates(&[fence]).await.unwrap() });
+    }
+    let answers = tokio::time::timeout(Duration::from_secs(8), asking.join_all()).await;
+    assert_eq!(
+        answers.expect("nobody waits for a connection in vain"),
+        vec![vec![Fate::Ended(State::Completed)]; 50]
+    );
 }
 
 async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {

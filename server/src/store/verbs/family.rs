@@ -199,7 +199,7 @@ impl SqlStore {
     pub(super) async fn lock_jobs(&self, unit: &mut Unit<'_>, jobs: &[JobId]) -> Try<Vec<Job>> {
         let mut months = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if let Some(row) = self.month_of(*job).await? {
+            if let Some(row) = self.month_within(unit, *job).await? {
                 months.push((row.month, *job));
             }
         }
@@ -303,7 +303,7 @@ impl SqlStore {
 
     /// Why a run did not complete, in words.
     async fn why(&self, unit: &mut Unit<'_>, end: &End) -> Try<String> {
-        let Some(month) = self.month_of(end.job).await? else { return Ok(String::new()) };
+        let Some(month) = self.month_within(unit, end.job).await? else { return Ok(String::new()) };
         let row =
             unit.fetch_one(Sql::ReadOutcome, Place::Month(month.month), values![end.job, end.run]).await?;
         let outcome = row.map(|mut row| read_outcome(&mut row, end.run)).transpose()?.flatten();

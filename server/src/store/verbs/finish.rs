@@ -93,11 +93,11 @@ impl SqlStore {
     async fn find_ends(&self, unit: &mut Unit<'_>, lost: &[Fence]) -> Try<HashMap<(JobId, Epoch), State>> {
         // Another server may have begun a month that we do not know.
         if lost.iter().any(|fence| self.months.is_in_newest(fence.job)) {
-            self.reload_months().await?;
+            self.reload_months_within(unit).await?;
         }
         let mut by_month: BTreeMap<Month, Vec<Fence>> = BTreeMap::new();
         for fence in lost {
-            if let Some(month) = self.month_of(fence.job).await? {
+            if let Some(month) = self.month_within(unit, fence.job).await? {
                 by_month.entry(month.month).or_default().push(*fence);
             }
         }

@@ -99,6 +99,22 @@ impl SqlStore {
         Ok(self.months.of(job))
     }
 
+    /// As [`SqlStore::reload_months`], within a unit of work: on its own connection. One that held a connection and waited for
+    /// another would wait for ever as soon as every connection is held by one of its kind.
+    pub(super) async fn reload_months_within(&self, unit: &mut Unit<'_>) -> Try<()> {
+        let rows = read_months(unit).await?;
+        self.months.set(rows);
+        Ok(())
+    }
+
+    /// As [`SqlStore::month_of`], within a unit of work.
+    pub(super) async fn month_within(&self, unit: &mut Unit<'_>, job: JobId) -> Try<Option<MonthRow>> {
+        if self.months.all().is_empty() {
+            self.reload_months_within(unit).await?;
+        }
+        Ok(self.months.of(job))
+    }
+
     pub(crate) async fn routes(&self, routes: &[Route]) -> Result<Vec<RouteId>> {
         let unknown: Vec<Route> =
             routes.iter().filter(|route| self.routes.get(route).is_none()).cloned().collect();
