@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::Instant;
 
 use super::Settings;
 use super::error::{Error, Result};
@@ -280,7 +279,7 @@ impl Driver {
     /// One round of what a load writes at the least.
     pub(super) async fn round(&mut self, load: Load, settings: &Settings) -> Result<Round> {
         let before = self.meter.read();
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now();
         let (jobs, times) = match load {
             Load::One => self.insert_for(1, Duration::ZERO, settings.short(), settings).await?,
             Load::Idle => self.insert_for(1, PAUSE, settings.short(), settings).await?,
@@ -311,7 +310,7 @@ impl Driver {
         time: Duration,
         settings: &Settings,
     ) -> Result<(u64, Vec<f64>)> {
-        let (begin, mut jobs, mut times) = (Instant::now(), 0, Vec::new());
+        let (begin, mut jobs, mut times) = (tokio::time::Instant::now(), 0, Vec::new());
         let mut bare = self.jobs.lock().await;
         while begin.elapsed() < time {
             if !pause.is_zero() {
@@ -319,7 +318,7 @@ impl Driver {
             }
             let batch = batch(self.next, rows, settings);
             self.next += rows as i64;
-            let commit = Instant::now();
+            let commit = tokio::time::Instant::now();
             bare.insert_jobs(&batch).await?;
             times.push(micros(commit.elapsed()));
             jobs += rows as u64;
@@ -334,7 +333,7 @@ impl Driver {
             let rows = left.min(BATCH_ROWS);
             let batch = endings(self.next, rows);
             self.next += rows as i64;
-            let commit = Instant::now();
+            let commit = tokio::time::Instant::now();
             bare.insert_outcomes(&batch).await?;
             times.push(micros(commit.elapsed()));
             left -= rows;
@@ -343,7 +342,7 @@ impl Driver {
     }
 
     async fn insert_and_end(&mut self, settings: &Settings) -> Result<(u64, Vec<f64>)> {
-        let (begin, time) = (Instant::now(), settings.long());
+        let (begin, time) = (tokio::time::Instant::now(), settings.long());
         let (tell, mut told) = mpsc::channel::<i64>(1);
         let outcomes = Arc::clone(&self.outcomes);
         let ending = tokio::spawn(async move {
@@ -351,7 +350,7 @@ impl Driver {
             while let Some(first) = told.recv().await {
                 let batch = endings(first, BATCH_ROWS);
                 let mut bare = outcomes.lock().await;
-                let commit = Instant::now();
+                let commit = tokio::time::Instant::now();
                 bare.insert_outcomes(&batch).await?;
                 times.push(micros(commit.elapsed()));
                 jobs += BATCH_ROWS as u64;

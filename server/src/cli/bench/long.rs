@@ -17,7 +17,6 @@ use haulier::proto::{
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use uuid::Uuid;
 
@@ -179,7 +178,7 @@ async fn sample(
 ) -> Result<Vec<Sample>> {
     let interval = (plan.length() / SAMPLES).max(SAMPLE_TIME_MIN);
     let (from, to) = plan.held();
-    let begin = Instant::now();
+    let begin = tokio::time::Instant::now();
     let (mut samples, mut snapshot) = (Vec::new(), None);
     let (mut last, mut last_at) = (0, begin);
     // Producers look at how many jobs have started, so that is asked for more often than a sample is taken.
@@ -214,7 +213,7 @@ async fn sample(
             start_p99_us: worker.figures().await?.since_enqueue.map(|spread| spread.p99_us),
             snapshot_is_held: snapshot.is_some(),
         });
-        (last, last_at) = (started, Instant::now());
+        (last, last_at) = (started, tokio::time::Instant::now());
     }
     Ok(samples)
 }
@@ -254,7 +253,7 @@ impl Claimer {
         let first = ReportJobsRequest { session_id: self.session.clone(), ..Default::default() };
         up.send(first).await.map_err(gone)?;
         let mut down = self.client.report_jobs(ReceiverStream::new(outgoing)).await?.into_inner();
-        let (mut sequence, mut ack_sequence, mut beat, mut beaten) = (0, 0, 0, Instant::now());
+        let (mut sequence, mut ack_sequence, mut beat, mut beaten) = (0, 0, 0, tokio::time::Instant::now());
         loop {
             tokio::select! {
                 biased;
@@ -263,7 +262,7 @@ impl Claimer {
             }
             if beaten.elapsed() >= BEAT_INTERVAL {
                 beat += 1;
-                beaten = Instant::now();
+                beaten = tokio::time::Instant::now();
                 let state = LoopState { r#loop: 0, received: sequence, sent: sequence, sent_open: false };
                 let heartbeat = Heartbeat { beat, loops: vec![state], leases: Vec::new() };
                 let report = ReportJobsRequest { heartbeat: Some(heartbeat), ..Default::default() };
@@ -278,7 +277,7 @@ impl Claimer {
                 max_jobs: 1,
                 wait: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
             };
-            let begin = Instant::now();
+            let begin = tokio::time::Instant::now();
             let jobs = self.client.claim_job(request).await?.into_inner().jobs;
             let took = micros(begin.elapsed());
             let Some(job) = jobs.into_iter().next() else { continue };

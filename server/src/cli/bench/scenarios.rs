@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::driver::Driver;
@@ -229,7 +228,7 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
             }
             let meter = system.meter(Some(&worker));
             let before = meter.read();
-            let begin = Instant::now();
+            let begin = tokio::time::Instant::now();
             let jobs = match load {
                 Load::Drain => {
                     worker.go().await?;

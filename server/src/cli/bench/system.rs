@@ -9,7 +9,6 @@ use haulier::proto::job_service_client::JobServiceClient;
 use haulier::proto::{GetJobRequest, JobFilter};
 use haulier::{Client, Code, JobState, Payload, Transport};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::Settings;
 use super::driver::{BATCH_ROWS, micros};
@@ -125,7 +124,7 @@ impl System {
     ) -> Result<Self> {
         let address = format!("http://{listen}");
         let meter = Meter { server: process.pid(), database, worker: None };
-        let deadline = Instant::now() + START_TIME;
+        let deadline = tokio::time::Instant::now() + START_TIME;
         // What a caller of --url passes is not for our own server.
         let settings = Settings { api_key: None, ..settings.clone() };
         loop {
@@ -136,7 +135,9 @@ impl System {
             });
             match tried.await {
                 Ok(Ok(())) => break,
-                _ if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(30)).await,
+                _ if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(30)).await
+                }
                 _ => return Err(Error::new(format!("{name} did not start; {}", process.log_tail()))),
             }
         }
@@ -188,7 +189,7 @@ impl System {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            let begin = Instant::now();
+            let begin = tokio::time::Instant::now();
             empty_call(&mut client).await?;
             times.push(micros(begin.elapsed()));
         }
@@ -202,7 +203,7 @@ impl System {
         callers: usize,
         time: Duration,
     ) -> Result<Enqueued> {
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now();
         let mut tasks = JoinSet::new();
         for caller in 0..callers {
             let client = self.clients[caller / CALLERS_PER_CONNECTION % self.clients.len()].clone();
@@ -210,7 +211,7 @@ impl System {
             tasks.spawn(async move {
                 let mut times = Vec::new();
                 while begin.elapsed() < time {
-                    let call = Instant::now();
+                    let call = tokio::time::Instant::now();
                     client.enqueue_payload(&command, Payload::json_text(request_text(bytes))).await?;
                     times.push(micros(call.elapsed()));
                 }
@@ -232,7 +233,7 @@ impl System {
         flow: &Arc<Flow>,
         backlog_max: u64,
     ) -> Result<()> {
-        let begin = Instant::now();
+        let begin = tokio::time::Instant::now();
         let mut tasks = JoinSet::new();
         for caller in 0..self.settings.callers as usize {
             let client = self.clients[caller / CALLERS_PER_CONNECTION % self.clients.len()].clone();
@@ -257,7 +258,7 @@ impl System {
 
     /// One caller enqueues by the batch of 1,000 for a time.
     pub(super) async fn enqueue_batches_for(&self, command: &str, time: Duration) -> Result<Enqueued> {
-        let (begin, mut times) = (Instant::now(), Vec::new());
+        let (begin, mut times) = (tokio::time::Instant::now(), Vec::new());
         while begin.elapsed() < time {
             times.push(self.enqueue_batch(command, BATCH_ROWS).await?);
         }
@@ -277,7 +278,7 @@ impl System {
     }
 
     async fn enqueue_batch(&self, command: &str, rows: usize) -> Result<f64> {
-        let call = Instant::now();
+        let call = tokio::time::Instant::now();
         let mut batch = self.client().batch();
         for _ in 0..rows {
             let request = Payload::json_text(request_text(self.settings.payload_bytes));
@@ -289,7 +290,7 @@ impl System {
 
     /// One caller enqueues for a time, with a pause before each call.
     pub(super) async fn enqueue_paused(&self, command: &str, pause: Duration, time: Duration) -> Result<u64> {
-        let (begin, mut jobs) = (Instant::now(), 0);
+        let (begin, mut jobs) = (tokio::time::Instant::now(), 0);
         while begin.elapsed() < time {
             tokio::time::sleep(pause).await;
             let request = Payload::json_text(request_text(self.settings.payload_bytes));
@@ -302,14 +303,14 @@ impl System {
     /// Waits until a worker process has started so many jobs and every outcome is stored. The worker process is told to drain
     /// for it: an acknowledged outcome is a stored one, and nobody has to ask the database.
     pub(super) async fn wait_for_end(&self, worker: &mut WorkerProcess, jobs: u64) -> Result<()> {
-        let (mut last, mut moved) = (0, Instant::now());
+        let (mut last, mut moved) = (0, tokio::time::Instant::now());
         loop {
             let count = worker.count().await?;
             if count >= jobs {
                 return worker.drain().await;
             }
             if count != last {
-                (last, moved) = (count, Instant::now());
+                (last, moved) = (count, tokio::time::Instant::now());
             }
             if moved.elapsed() > STALL_TIME {
                 return Err(Error::new(format!(
