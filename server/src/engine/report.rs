@@ -32,6 +32,8 @@ use crate::store::{
 const DRAIN_REASON: &str = "the worker process was told to drain";
 /// Messages on their way down before their writers wait.
 const DOWN_MAX: usize = 1_024;
+/// Outcomes under way of which none is looked at to forget it.
+const FORGET_AT_MIN: usize = 64;
 
 /// Cancelled when a piece of work is done, even by a panic: something to wait for, not to stop.
 type Done = CancellationToken;
@@ -48,6 +50,8 @@ pub struct ReportLink {
     tails: HashMap<JobId, Done>,
     /// Outcomes that a heartbeat must wait for.
     before_beat: Vec<Done>,
+    /// How many of them it takes to look which are done.
+    forget_at: usize,
     open_outcomes: Arc<AtomicUsize>,
     open_bytes: Arc<AtomicI64>,
 }
@@ -81,6 +85,7 @@ impl Engine {
             work: TaskTracker::new(),
             tails: HashMap::new(),
             before_beat: Vec::new(),
+            forget_at: FORGET_AT_MIN,
             open_outcomes: Arc::default(),
             open_bytes: Arc::default(),
         };
@@ -93,7 +98,7 @@ impl ReportLink {
     /// process may have open.
     pub fn take(&mut self, report: Report) -> Result<()> {
         self.tails.retain(|_, tail| !tail.is_cancelled());
-        self.before_beat.retain(|done| !done.is_cancelled());
+        self.forget_done();
         self.check_limits(&report)?;
         report.logs.into_iter().for_each(|logs| self.take_logs(logs));
         report.checkpoints.into_iter().for_each(|checkpoint| self.take_checkpoint(checkpoint));
@@ -110,6 +115,15 @@ impl ReportLink {
     pub async fn finish(self) {
         self.work.close();
         self.work.wait().await;
+    }
+
+    /// Forgets outcomes that are stored. Looking at each of a thousand with every message costs more than the message: this
+    /// waits until as many have come as were left the last time.
+    fn forget_done(&mut self) {
+        if self.before_beat.len() >= self.forget_at {
+            self.before_beat.retain(|done| !done.is_cancelled());
+            self.forget_at = FORGET_AT_MIN.max(2 * self.before_beat.len());
+        }
     }
 
     fn check_limits(&self, report: &Report) -> Result<()> {

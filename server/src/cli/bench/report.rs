@@ -71,7 +71,7 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = self.conditions();
         text.push_str(&self.table());
-        text.push_str("\n\np50 and p99 are of:\n");
+        text.push_str(&format!("\n\nMedians of {} rounds. p50 and p99 are of:\n", self.settings.rounds));
         for measured in &self.scenarios {
             text.push_str(&format!("  {}: {}", measured.name, measured.time_of));
             if let Some(call) = measured.empty_call_us {
@@ -116,8 +116,8 @@ impl Report {
         }
         let settings = &self.settings;
         text.push_str(&format!(
-            "{} rounds, requests of {} bytes, a worker process of {} slots\n\n",
-            settings.rounds, settings.payload_bytes, settings.worker_slots
+            "requests of {} bytes, {} callers, a worker process of {} slots\n\n",
+            settings.payload_bytes, settings.callers, settings.worker_slots
         ));
         text
     }
