@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -91,7 +92,15 @@ impl Engine {
         let ticket =
             ClaimTicket { session: call.session, claim_loop: call.claim_loop, sequence: call.sequence };
         let once = call.wait.is_zero();
-        let waiter = Waiter { ticket, session: Arc::clone(session), max_jobs: call.max_jobs, once, answer };
+        let is_over = Arc::new(AtomicBool::new(false));
+        let waiter = Waiter {
+            ticket,
+            session: Arc::clone(session),
+            max_jobs: call.max_jobs,
+            once,
+            is_over: Arc::clone(&is_over),
+            answer,
+        };
         // A draining session is given nothing more; it waits like any other, so that it does not ask in a circle.
         self.core.room.enter(waiter);
         self.core.deal_to(session, ticket);
@@ -102,6 +111,8 @@ impl Engine {
             () = tokio::time::sleep_until(patience.into()) => {}
             () = self.core.stopping.cancelled() => {}
         }
+        // Before it leaves: whoever would put it back after this sees it.
+        is_over.store(true, Ordering::Relaxed);
         if self.core.room.leave(ticket) {
             return Ok(Some(Vec::new()));
         }

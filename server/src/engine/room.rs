@@ -5,6 +5,7 @@
 //! table is a hint: at worst it is a look old, and losing it loses no job.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub(crate) struct Waiter {
     pub(crate) max_jobs: usize,
     /// Wants an answer after one look at the table, even an empty one.
     pub(crate) once: bool,
+    /// Set when its caller waits for nothing new any more: if its transaction gives it nothing, that is its answer.
+    pub(crate) is_over: Arc<AtomicBool>,
     pub(crate) answer: oneshot::Sender<Reply>,
 }
 
@@ -128,11 +131,16 @@ impl Room {
         self.lock().open_at(route, routes).is_some()
     }
 
-    /// Puts back waiters whose transaction gave them nothing; they keep their place at the front.
+    /// Puts back waiters whose transaction gave them nothing; they keep their place at the front. A caller that could not
+    /// leave meanwhile, since the transaction had begun, is answered.
     pub(crate) fn return_all(&self, waiters: impl IntoIterator<Item = Waiter>) {
         let mut inner = self.lock();
         for waiter in waiters {
-            inner.waiters.push_front(waiter);
+            if waiter.is_over.load(Ordering::Relaxed) {
+                waiter.reply(Reply::Jobs(Vec::new()));
+            } else {
+                inner.waiters.push_front(waiter);
+            }
         }
     }
 

@@ -34,6 +34,7 @@ on_both!(
     limits_that_break_a_rule_are_refused_by_their_field,
     a_job_that_a_limit_holds_back_says_so,
     a_full_queue_holds_up_no_other,
+    a_claim_of_a_full_queue_ends_when_its_wait_does,
     the_command_line_limits_a_queue,
 );
 
@@ -341,8 +342,16 @@ async fn the_jobs_of_a_worker_process_that_died_count_no_more(server: &Server) {
     assert_eq!(doomed.claim_one().await.job_id, ids[0]);
     let mut worker = worker_of(server, &["mail"]).await;
     assert!(worker.claim_within(10, A_WHILE).await.is_empty());
-    let next = worker.claim_within(10, Duration::from_secs(30)).await;
-    assert_eq!(next.len(), 1, "{next:?}");
+    // Its lease time, and after an outage, as a machine that is too busy may seem to be, that once more.
+    for _ in 0..4 {
+        let next = worker.claim_within(10, Duration::from_secs(30)).await;
+        if let [job] = &next[..] {
+            assert!(ids.contains(&job.job_id));
+            return;
+        }
+        assert!(next.is_empty(), "one at a time: {next:?}");
+    }
+    panic!("the slot of a worker process that died was never free again");
 }
 
 async fn a_new_limit_leaves_what_runs_and_holds_what_waits(server: &Server) {
@@ -471,6 +480,20 @@ async fn a_full_queue_holds_up_no_other(server: &Server) {
         });
         assert_eq!(claimed.iter().map(|job| job.job_id).collect::<Vec<_>>(), [other]);
     }
+}
+
+async fn a_claim_of_a_full_queue_ends_when_its_wait_does(server: &Server) {
+    update(server, limit("mail", Some(1), None)).await;
+    fill(server, "mail", 3).await;
+    let mut worker = worker_of(server, &["mail"]).await;
+    let running = worker.claim_one().await;
+    // The queue is tried again every 250 ms: some of these waits end while it is.
+    for wait in (0..40).map(|number| Duration::from_millis(240 + number)) {
+        let claimed = tokio::time::timeout(Duration::from_secs(20), worker.claim_within(1, wait)).await;
+        assert!(claimed.expect("a claim ends when its wait does").is_empty());
+    }
+    worker.end_well(&running.lease, completed("1")).await;
+    assert_eq!(worker.claim_within(1, Duration::from_secs(10)).await.len(), 1);
 }
 
 async fn the_command_line_limits_a_queue(server: &Server) {
