@@ -253,6 +253,14 @@ async fn a_server_without_a_pool_leaves_calls_to_another(database: Database) {
     Pause::brief().await;
     assert_eq!(server.summary(job).await.state(), JobState::Queued);
     assert!(receiver.received().is_empty());
+    let why = |server: &haulier_tests::Server| {
+        let target = Some(pb::explain_job_request::Target::JobId(job));
+        let mut jobs = server.jobs();
+        async move { jobs.explain_job(pb::ExplainJobRequest { target }).await.unwrap().into_inner() }
+    };
+    let told = why(&server).await;
+    assert_eq!(told.code(), pb::ExplainCode::PoolOff, "{told:?}");
+    assert!(told.explanation.contains("billing"), "{told:?}");
     // SQLite has one server a file: the same one comes back with its pool.
     let url = server.database_url().to_owned();
     let dedicated = if url.starts_with("sqlite:") {
@@ -263,6 +271,7 @@ async fn a_server_without_a_pool_leaves_calls_to_another(database: Database) {
     };
     dedicated.wait_for_state(job, JobState::Completed).await;
     assert_eq!(receiver.received().len(), 1);
+    assert_eq!(why(&dedicated).await.code(), pb::ExplainCode::Finished);
 }
 
 async fn a_pool_with_nothing_to_do_holds_no_server_up(database: Database) {
