@@ -1,5 +1,7 @@
 //! Calls of those who look after a service: queues, worker processes, figures, commands, servers, history.
 
+use std::time::Duration;
+
 use futures::Stream;
 use futures::TryStreamExt as _;
 use haulier_proto::v1 as pb;
@@ -11,12 +13,76 @@ use tonic::Request;
 use crate::client::Client;
 use crate::connect::{MESSAGE_BYTES_MAX, Transport};
 use crate::errors::{Error, Result};
+use crate::options::duration;
 use crate::pages::{Page, Pages};
 use crate::retry::Repeat;
 
 type Queues = QueueServiceClient<Transport>;
 type Workers = WorkerServiceClient<Transport>;
 type Admin = AdminServiceClient<Transport>;
+
+/// Limits of a queue to set; those that are not named stay as they are.
+///
+/// ```no_run
+/// # async fn limit(client: haulier::Client) -> haulier::Result<()> {
+/// use std::time::Duration;
+/// use haulier::QueueLimits;
+///
+/// client.update_queue("mail", QueueLimits::new().concurrency(5).rate(10, Duration::from_secs(1))).await?;
+/// client.update_queue("mail", QueueLimits::new().no_rate()).await?; // lifts one, leaves the other
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "limits do nothing until a queue gets them"]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueLimits {
+    concurrency: Option<Option<i32>>,
+    rate: Option<Option<(i32, Duration)>>,
+}
+
+impl QueueLimits {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Most jobs that run at once: 1 to 1,000,000.
+    pub fn concurrency(mut self, jobs: i32) -> Self {
+        self.concurrency = Some(Some(jobs));
+        self
+    }
+
+    /// As many as there are slots for.
+    pub fn no_concurrency(mut self) -> Self {
+        self.concurrency = Some(None);
+        self
+    }
+
+    /// Most jobs that start in any stretch of so much time: 1 to 1,000,000 in 1 s to 1 day.
+    pub fn rate(mut self, starts: i32, period: Duration) -> Self {
+        self.rate = Some(Some((starts, period)));
+        self
+    }
+
+    /// As many starts as there are jobs.
+    pub fn no_rate(mut self) -> Self {
+        self.rate = Some(None);
+        self
+    }
+
+    fn request(self, name: String) -> pb::UpdateQueueRequest {
+        let named = [("concurrency_limit", self.concurrency.is_some()), ("rate_limit", self.rate.is_some())];
+        let paths = named.iter().filter(|(_, is_set)| *is_set).map(|(path, _)| (*path).to_owned()).collect();
+        let rate = |(count, period)| pb::RateLimit { count, period: Some(duration(period)) };
+        let queue = pb::Queue {
+            name,
+            concurrency_limit: self.concurrency.flatten(),
+            rate_limit: self.rate.flatten().map(rate),
+            ..Default::default()
+        };
+        pb::UpdateQueueRequest { queue: Some(queue), update_mask: Some(prost_types::FieldMask { paths }) }
+    }
+}
 
 impl Client {
     /// A queue by name, with the counts of its live jobs.
@@ -64,10 +130,10 @@ impl Client {
             .unwrap_or_default())
     }
 
-    /// Sets limits of a queue over all worker processes; what the request does not name stays. Running jobs above a new limit
-    /// go on.
-    pub async fn update_queue(&self, request: pb::UpdateQueueRequest) -> Result<pb::Queue> {
-        let queues = self.queue_service();
+    /// Sets limits of a queue over all worker processes; what is not named stays. Running jobs above a new limit go on. The
+    /// queue need not exist yet.
+    pub async fn update_queue(&self, name: impl Into<String>, limits: QueueLimits) -> Result<pb::Queue> {
+        let (queues, request) = (self.queue_service(), limits.request(name.into()));
         let update = async |mut queues: Queues, request| queues.update_queue(request).await;
         Ok(self
             .call_service(queues, "UpdateQueue", Repeat::Safe, request, update)

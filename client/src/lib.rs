@@ -156,6 +156,7 @@ pub mod testing;
 mod watch;
 mod worker;
 
+pub use admin::QueueLimits;
 pub use calls::{CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs};
 pub use client::{Client, ClientBuilder};
 pub use command::{Command, command_name};

@@ -263,14 +263,6 @@ async fn a_deadline_that_passes_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_answers_so_by_name() {
-    let bench = bench().await;
-    let status = bench.jobs().run_command(pb::RunCommandRequest::default()).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "NOT_SUPPORTED"));
-    assert!(status.message().contains("JobService.RunCommand"), "{}", status.message());
-}
-
-#[tokio::test]
 async fn health_and_reflection_name_every_service() {
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;

@@ -1,8 +1,10 @@
 //! `haulier queue`: look at queues, pause, resume and limit them.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
-use haulier::proto::{self as pb, RateLimit};
+use haulier::QueueLimits;
 
 use super::{OK, Server, show};
 
@@ -46,7 +48,7 @@ enum What {
         concurrency: Option<Limit<i32>>,
         /// Jobs that start in a time, as in 10/1s, or `none`
         #[arg(long, value_name = "NUMBER/DURATION", value_parser = rate)]
-        rate: Option<Limit<RateLimit>>,
+        rate: Option<Limit<(i32, Duration)>>,
     },
 }
 
@@ -57,15 +59,6 @@ enum Limit<T> {
     None,
 }
 
-impl<T> Limit<T> {
-    fn value(self) -> Option<T> {
-        match self {
-            Limit::To(value) => Some(value),
-            Limit::None => None,
-        }
-    }
-}
-
 fn concurrency(text: &str) -> std::result::Result<Limit<i32>, String> {
     match text {
         "none" => Ok(Limit::None),
@@ -73,15 +66,14 @@ fn concurrency(text: &str) -> std::result::Result<Limit<i32>, String> {
     }
 }
 
-fn rate(text: &str) -> std::result::Result<Limit<RateLimit>, String> {
+fn rate(text: &str) -> std::result::Result<Limit<(i32, Duration)>, String> {
     if text == "none" {
         return Ok(Limit::None);
     }
     let wrong = || "is a number of jobs, a slash and a time, as in 10/1s, or none".to_owned();
     let (count, period) = text.split_once('/').ok_or_else(wrong)?;
     let count = count.parse().map_err(|_| wrong())?;
-    let period = prost_types::Duration::try_from(super::duration(period)?).map_err(|_| wrong())?;
-    Ok(Limit::To(RateLimit { count, period: Some(period) }))
+    Ok(Limit::To((count, super::duration(period)?)))
 }
 
 pub(super) async fn queue(arguments: Queue) -> haulier::Result<u8> {
@@ -92,17 +84,18 @@ pub(super) async fn queue(arguments: Queue) -> haulier::Result<u8> {
         What::Pause { name, reason } => vec![client.pause_queue(name, reason).await?],
         What::Resume { name } => vec![client.resume_queue(name).await?],
         What::Limit { name, concurrency, rate } => {
-            let named = [("concurrency_limit", concurrency.is_some()), ("rate_limit", rate.is_some())];
-            let paths =
-                named.iter().filter(|(_, is_set)| *is_set).map(|(path, _)| (*path).to_owned()).collect();
-            let queue = pb::Queue {
-                name,
-                concurrency_limit: concurrency.and_then(Limit::value),
-                rate_limit: rate.and_then(Limit::value),
-                ..Default::default()
+            let limits = QueueLimits::new();
+            let limits = match concurrency {
+                Some(Limit::To(jobs)) => limits.concurrency(jobs),
+                Some(Limit::None) => limits.no_concurrency(),
+                None => limits,
             };
-            let update_mask = Some(prost_types::FieldMask { paths });
-            vec![client.update_queue(pb::UpdateQueueRequest { queue: Some(queue), update_mask }).await?]
+            let limits = match rate {
+                Some(Limit::To((starts, period))) => limits.rate(starts, period),
+                Some(Limit::None) => limits.no_rate(),
+                None => limits,
+            };
+            vec![client.update_queue(name, limits).await?]
         }
     };
     show::queues(&queues);

@@ -1,5 +1,6 @@
 //! What the command line shows, and how.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -144,7 +145,10 @@ pub(super) fn queues(queues: &[Queue]) {
 }
 
 /// A length of time as people write it; empty: none.
-fn length(of: Option<prost_types::Duration>) -> String {
+fn length<D>(of: Option<D>) -> String
+where
+    Duration: TryFrom<D>,
+{
     let of = of.and_then(|of| Duration::try_from(of).ok());
     let rounded = |of: Duration| {
         if of > Duration::from_secs(1) { Duration::from_millis(of.as_millis() as u64) } else { of }
@@ -152,7 +156,7 @@ fn length(of: Option<prost_types::Duration>) -> String {
     of.map(|of| format!("{:?}", rounded(of))).unwrap_or_default()
 }
 
-fn time(of: Option<prost_types::Timestamp>) -> String {
+fn time(of: Option<impl Display>) -> String {
     of.map(|time| time.to_string()).unwrap_or_default()
 }
 
