@@ -177,8 +177,7 @@ impl Core {
         let spec = &view.job.spec;
         let queue = ("queue", spec.queue.clone());
         if self.routes.is_paused(&spec.queue) {
-            let settings = self.store.queue_settings().await?;
-            let setting = settings.into_iter().find(|setting| setting.name == spec.queue);
+            let setting = self.queue_settings().await?.remove(&spec.queue);
             let reason = setting.and_then(|setting| setting.pause).map(|pause| pause.reason);
             let why = reason.filter(|reason| !reason.is_empty()).map(|reason| format!(": {reason}"));
             let sentence = format!("its queue {} is paused{}", spec.queue, why.unwrap_or_default());

@@ -77,18 +77,17 @@ impl Engine {
 impl Core {
     /// Reads what is set for queues; those that are paused no more are looked at again.
     pub(crate) async fn follow_queues(&self) -> Result<()> {
-        let settings: HashMap<String, QueueSetting> = self
-            .store
-            .queue_settings()
-            .await?
-            .into_iter()
-            .map(|setting| (setting.name.clone(), setting))
-            .collect();
-        if self.routes.set_queues(settings) {
+        if self.routes.set_queues(self.queue_settings().await?) {
             // What lies there was remembered all the while.
             self.room.note([]);
         }
         Ok(())
+    }
+
+    /// What is set for queues, by their names.
+    pub(crate) async fn queue_settings(&self) -> Result<HashMap<String, QueueSetting>> {
+        let settings = self.store.queue_settings().await?;
+        Ok(settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect())
     }
 
     /// Hears of what was just set, and waits until every other server has heard of it too: from the answer on nothing
@@ -111,13 +110,7 @@ impl Core {
 
     /// Queues that a job, a worker process or a setting names. Routes stay, so a queue that once had a job does too.
     async fn all_queues(&self) -> Result<Vec<Queue>> {
-        let mut settings: BTreeMap<String, QueueSetting> = self
-            .store
-            .queue_settings()
-            .await?
-            .into_iter()
-            .map(|setting| (setting.name.clone(), setting))
-            .collect();
+        let mut settings = self.queue_settings().await?;
         let counts = self.live_counts().await?;
         let sessions: Vec<Session> =
             self.store.sessions().await?.into_iter().map(|(session, _)| session).collect();
