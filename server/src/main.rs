@@ -11,6 +11,12 @@ use haulier_server::config::{Config, DatabaseUrl, Flags};
 use haulier_server::server::{self, Server, Signals, StartError};
 use haulier_server::telemetry;
 
+/// Rows and values are made by one thread and freed by another, SQLite's by ten thousands a second: glibc's allocator costs
+/// a third of the server's time at that.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Name of the program.
 const NAME: &str = "haulier";
 /// Something failed.

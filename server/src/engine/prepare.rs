@@ -161,7 +161,7 @@ impl Core {
         waits.sort_unstable_by_key(|wait| wait.parent);
         waits.dedup_by_key(|wait| wait.parent);
         spec.parent_id = spec.parent_id.or(spec.depends_on.first().map(|first| first.parent));
-        let digest = content_digest(&spec, &request, delay, &keys);
+        let digest = content_digest(&mut spec, &request, delay, &keys);
         if !spec.worker.is_own {
             spec.worker.name = self.commands.worker_of(&spec.work);
         }
@@ -282,19 +282,16 @@ fn refuse_circles(prepared: &[Prepared], fields: &[String]) -> Result<()> {
 
 /// Two calls with the same digest ask for the same job. What identifies the call rather than the job is left out.
 fn content_digest(
-    spec: &Spec,
+    spec: &mut Spec,
     request: &Payload,
     delay: Option<std::time::Duration>,
     local_parents: &[String],
 ) -> [u8; 16] {
-    let content = Spec {
-        request_id: String::new(),
-        traceparent: String::new(),
-        tracestate: String::new(),
-        enqueued_by: String::new(),
-        ..spec.clone()
-    };
-    let text = serde_json::to_vec(&content).unwrap_or_default();
+    let of_the_call =
+        [&mut spec.request_id, &mut spec.traceparent, &mut spec.tracestate, &mut spec.enqueued_by]
+            .map(std::mem::take);
+    let text = serde_json::to_vec(spec).unwrap_or_default();
+    [spec.request_id, spec.traceparent, spec.tracestate, spec.enqueued_by] = of_the_call;
     let (kind, body, content_type): (&[u8], &[u8], &[u8]) = match request {
         Payload::None => (b"none", b"", b""),
         Payload::Json(json) => (b"json", json, b""),

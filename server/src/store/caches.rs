@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::model::{JobId, Month, Route, RouteId, SessionId};
+use super::rows::LeaseRow;
+use crate::model::{Fence, JobId, Month, Route, RouteId, SessionId};
 
 /// Entries of a cache at most; a full one begins anew.
 const ENTRIES_MAX: usize = 50_000;
@@ -113,5 +114,40 @@ impl SessionNames {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leases that this server gave out, as they were stored then: who ends one need not read it first, and finds by its
+/// guard whether something was noted on it since.
+#[derive(Default)]
+pub(crate) struct GivenOut {
+    rows: Mutex<HashMap<JobId, LeaseRow>>,
+}
+
+impl GivenOut {
+    /// The lease of a fence, if this server gave it out.
+    pub(crate) fn get(&self, fence: Fence) -> Option<LeaseRow> {
+        self.lock().get(&fence.job).filter(|row| row.lease.fence == fence).cloned()
+    }
+
+    /// Remembers leases.
+    pub(crate) fn put(&self, given: Vec<LeaseRow>) {
+        let mut rows = self.lock();
+        if rows.len() + given.len() > ENTRIES_MAX {
+            rows.clear();
+        }
+        rows.extend(given.into_iter().map(|row| (row.lease.fence.job, row)));
+    }
+
+    /// Forgets leases that ended, or that are not as they were.
+    pub(crate) fn forget(&self, jobs: impl IntoIterator<Item = JobId>) {
+        let mut rows = self.lock();
+        for job in jobs {
+            rows.remove(&job);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, LeaseRow>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

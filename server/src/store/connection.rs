@@ -35,9 +35,12 @@ pub(crate) enum Connection {
     Sqlite(Box<SqliteConnection>),
 }
 
+/// The names of a statement's columns, for errors.
+pub(crate) type Names = Arc<[String]>;
+
 /// Rows with the names of their columns.
 pub(crate) struct Rows {
-    pub(crate) names: Arc<[String]>,
+    pub(crate) names: Names,
     pub(crate) rows: Vec<Vec<Value>>,
 }
 
@@ -56,17 +59,39 @@ impl Connection {
         }
     }
 
-    /// Runs a prepared statement; answers its rows.
-    pub(crate) async fn fetch(&mut self, sql: &'static str, values: Vec<Value>) -> Try<Rows> {
+    /// Runs a prepared statement; answers its rows, with the names of their columns if they are not known yet.
+    pub(crate) async fn fetch(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        names: Option<Names>,
+    ) -> Try<Rows> {
         match self {
             Connection::MySql(connection) => {
                 let query = sqlx::query_with(sql, mysql_arguments(values)?).fetch_all(&mut **connection);
-                mysql_rows(&in_time(query).await?.map_err(|error| mysql::fault(&error))?)
+                mysql_rows(&in_time(query).await?.map_err(|error| mysql::fault(&error))?, names)
             }
             Connection::Sqlite(connection) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(&mut **connection);
-                sqlite_rows(&query.await.map_err(|error| sqlite::fault(&error))?)
+                sqlite_rows(&query.await.map_err(|error| sqlite::fault(&error))?, names)
             }
+        }
+    }
+
+    /// Begins a transaction, with the intention to write.
+    pub(crate) async fn begin(&mut self) -> Try<()> {
+        match self {
+            Connection::MySql(_) => self.run("BEGIN".into()).await,
+            // Prepared once: parsing it takes longer than doing it.
+            Connection::Sqlite(_) => self.execute("BEGIN IMMEDIATE", Vec::new()).await.map(drop),
+        }
+    }
+
+    /// Commits.
+    pub(crate) async fn commit(&mut self) -> Try<()> {
+        match self {
+            Connection::MySql(_) => self.run("COMMIT".into()).await,
+            Connection::Sqlite(_) => self.execute("COMMIT", Vec::new()).await.map(drop),
         }
     }
 
@@ -91,11 +116,11 @@ impl Connection {
         let found = match self {
             Connection::MySql(connection) => {
                 let rows = in_time(sqlx::raw_sql(sql).fetch_all(&mut **connection)).await?;
-                mysql_rows(&rows.map_err(|error| mysql::fault(&error))?)?
+                mysql_rows(&rows.map_err(|error| mysql::fault(&error))?, None)?
             }
             Connection::Sqlite(connection) => {
                 let rows = sqlx::raw_sql(sql).fetch_all(&mut **connection).await;
-                sqlite_rows(&rows.map_err(|error| sqlite::fault(&error))?)?
+                sqlite_rows(&rows.map_err(|error| sqlite::fault(&error))?, None)?
             }
         };
         Ok(found.rows.into_iter().map(|row| row.into_iter().map(shown).collect()).collect())
@@ -166,9 +191,13 @@ enum Kind {
     Bytes,
 }
 
-fn mysql_rows(rows: &[MySqlRow]) -> Try<Rows> {
+fn names_of<R: sqlx::Row>(row: &R) -> Names {
+    row.columns().iter().map(|column| column.name().to_owned()).collect()
+}
+
+fn mysql_rows(rows: &[MySqlRow], names: Option<Names>) -> Try<Rows> {
     let Some(first) = rows.first() else { return Ok(Rows { names: Arc::default(), rows: Vec::new() }) };
-    let names = first.columns().iter().map(|column| column.name().to_owned()).collect();
+    let names = names.unwrap_or_else(|| names_of(first));
     let kinds: Vec<Kind> =
         first.columns().iter().map(|column| mysql_kind(column.type_info().name())).collect();
     let read = |row: &MySqlRow| {
@@ -206,9 +235,9 @@ fn mysql_value(value: MySqlValueRef<'_>, kind: Kind) -> Try<Value> {
     decoded.map_err(|error| unreadable(&error))
 }
 
-fn sqlite_rows(rows: &[SqliteRow]) -> Try<Rows> {
+fn sqlite_rows(rows: &[SqliteRow], names: Option<Names>) -> Try<Rows> {
     let Some(first) = rows.first() else { return Ok(Rows { names: Arc::default(), rows: Vec::new() }) };
-    let names = first.columns().iter().map(|column| column.name().to_owned()).collect();
+    let names = names.unwrap_or_else(|| names_of(first));
     let read = |row: &SqliteRow| {
         let cell = |at| sqlite_value(row.try_get_raw(at).map_err(|error| unreadable(&error))?);
         (0..row.len()).map(cell).collect::<Try<Vec<Value>>>()
@@ -216,15 +245,22 @@ fn sqlite_rows(rows: &[SqliteRow]) -> Try<Rows> {
     Ok(Rows { names, rows: rows.iter().map(read).collect::<Try<_>>()? })
 }
 
+/// Every value of SQLite has a type of its own.
+fn sqlite_kind(name: &str) -> Kind {
+    match name {
+        "INTEGER" => Kind::Int,
+        "BLOB" => Kind::Bytes,
+        "REAL" => Kind::Real,
+        _ => Kind::Text,
+    }
+}
+
 fn sqlite_value(value: SqliteValueRef<'_>) -> Try<Value> {
     if value.is_null() {
         return Ok(Value::Null);
     }
-    let kind = mysql_kind(value.type_info().name());
+    let kind = sqlite_kind(value.type_info().name());
     let decoded = match kind {
-        _ if value.type_info().name() == "REAL" => {
-            <f64 as Decode<sqlx::Sqlite>>::decode(value).map(Value::Real)
-        }
         Kind::Int => <i64 as Decode<sqlx::Sqlite>>::decode(value).map(Value::Int),
         Kind::Real => <f64 as Decode<sqlx::Sqlite>>::decode(value).map(Value::Real),
         Kind::Text => <String as Decode<sqlx::Sqlite>>::decode(value).map(Value::Text),

@@ -10,6 +10,7 @@
 //! | `{insert_new}` `{upsert:key}` `{new:column}` `{old:column}` | what becomes of rows that exist |
 //! | `{now}` | the database's time |
 //! | `{rows:..}` `{or:..}` `{each:..}` | a part that is repeated for each row, joined by comma, OR or space |
+//! | `{any:columns}` | columns that are as in one of the rows |
 
 use std::fmt::Write as _;
 
@@ -45,6 +46,8 @@ pub(crate) struct Words {
     pub(crate) index: fn(&str, &str) -> String,
     /// The end of a delete of so many rows by their key.
     pub(crate) by: fn(&str, usize) -> String,
+    /// Columns that are as in one of so many rows.
+    pub(crate) any: fn(&[&str], usize) -> String,
     /// The start of what becomes of a row whose key exists.
     pub(crate) upsert: fn(&str) -> String,
     /// The value that such a row would have brought.
@@ -121,6 +124,7 @@ impl Setting<'_> {
             "rows" => self.repeat(rest, ", ", text),
             "or" => self.repeat(rest, " OR ", text),
             "each" => self.repeat(rest, " ", text),
+            "any" => text.push_str(&(words.any)(&rest.split(", ").collect::<Vec<_>>(), self.rows)),
             unknown => {
                 let _ = write!(text, "{{{unknown}}}");
             }
@@ -186,6 +190,13 @@ mod tests {
             expand(Dialect::Sqlite, 2, source),
             "DELETE x_job_2026_11 IN ((?, excluded.a), (?, excluded.a)) x = ? OR x = ? WHEN ? WHEN ?"
         );
+    }
+
+    #[test]
+    fn any_of_several_rows_is_said_as_each_database_finds_it_by_key() {
+        let any = "{any:t.a, b}";
+        assert_eq!(expand(Dialect::MySql, 2, any), "(t.a, b) IN ((?, ?), (?, ?))");
+        assert_eq!(expand(Dialect::Sqlite, 2, any), "(t.a = ? AND b = ?) OR (t.a = ? AND b = ?)");
     }
 
     #[test]

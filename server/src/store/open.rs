@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::caches::GivenOut;
 use super::connection::Pools;
 use super::dialect::Dialect;
 use super::fault::Try;
@@ -109,6 +110,7 @@ fn mysql_engine(url: &str, options: &OpenOptions) -> Result<Engine> {
         texts: Texts::new(Dialect::MySql, &options.table_prefix),
         clock: None,
         tallies: Tallies::default(),
+        given_out: GivenOut::default(),
     })
 }
 
@@ -121,6 +123,7 @@ fn sqlite_engine(path: &Path, options: &OpenOptions) -> Engine {
         texts,
         clock: Some(SteadyClock::starting_no_earlier_than(Time(0))),
         tallies: Tallies::default(),
+        given_out: GivenOut::default(),
     }
 }
 

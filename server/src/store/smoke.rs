@@ -632,7 +632,7 @@ async fn a_checkpoint_outlives_its_attempt(mut bench: Bench) {
 
 async fn try_statement(bench: &Bench, text: &'static str, bound: Vec<value::Value>) -> fault::Try<()> {
     let mut unit = bench.store.engine.begin(connection::Class::Vital).await?;
-    unit.lent.connection.fetch(text, bound).await.map(drop)
+    unit.lent.connection.fetch(text, bound, None).await.map(drop)
 }
 
 async fn every_statement_can_be_prepared(bench: Bench) {

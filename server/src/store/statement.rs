@@ -1,8 +1,9 @@
 //! Every statement there is, by name, and the texts made of them.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use super::connection::Names;
 use super::dialect::{Dialect, Setting};
 use crate::model::Month;
 
@@ -280,12 +281,13 @@ pub(crate) struct Texts {
     dialect: Dialect,
     prefix: String,
     made: RwLock<HashMap<(Sql, Place, usize), &'static str>>,
+    names: RwLock<HashMap<Sql, Names>>,
 }
 
 impl Texts {
     /// No texts yet.
     pub(crate) fn new(dialect: Dialect, prefix: &str) -> Self {
-        Self { dialect, prefix: prefix.to_owned(), made: RwLock::default() }
+        Self { dialect, prefix: prefix.to_owned(), made: RwLock::default(), names: RwLock::default() }
     }
 
     /// Which database they are for.
@@ -306,6 +308,16 @@ impl Texts {
         }
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         made.entry(key).or_insert_with(|| self.setting(place, rows).expand(sql.source(self.dialect)).leak())
+    }
+
+    /// The names of a statement's columns, once it has answered a row.
+    pub(crate) fn names(&self, sql: Sql) -> Option<Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).get(&sql).cloned()
+    }
+
+    /// Remembers the names of a statement's columns.
+    pub(crate) fn learn_names(&self, sql: Sql, names: &Names) {
+        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(sql, Arc::clone(names));
     }
 
     /// What a text is made for.

@@ -1,17 +1,20 @@
 //! A unit of work: one transaction, or one consistent read, with the rules on trying again.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use super::caches::GivenOut;
 use super::connection::{Class, Lent, Pools};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
+use super::rows::LeaseRow;
 use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, next_chunk};
 use super::tallies::Tallies;
 use super::value::{Columns, Value};
 use super::{Result, StoreError};
 use crate::clock::{self, SteadyClock};
-use crate::model::{Event, Time, limits};
+use crate::model::{Event, JobId, Time, limits};
 
 /// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
@@ -24,6 +27,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Option<SteadyClock>,
     /// What was committed, counted for people.
     pub(crate) tallies: Tallies,
+    /// Leases that were committed here.
+    pub(crate) given_out: GivenOut,
 }
 
 impl Engine {
@@ -34,14 +39,10 @@ impl Engine {
 
     /// Begins a transaction. A connection that was closed while it was idle is noticed here and replaced.
     pub(crate) async fn begin(&self, class: Class) -> Result<Unit<'_>> {
-        let begin = match self.dialect() {
-            Dialect::MySql => "BEGIN",
-            Dialect::Sqlite => "BEGIN IMMEDIATE",
-        };
         loop {
             let mut lent = self.pools.get(class).lend().await?;
-            match lent.connection.run(begin.to_owned()).await {
-                Ok(()) => return Ok(Unit { engine: self, lent, mode: Mode::Write, events: Vec::new() }),
+            match lent.connection.begin().await {
+                Ok(()) => return Ok(Unit::new(self, lent, Mode::Write)),
                 Err(Fault::Gone(_)) if !lent.is_fresh => lent.discard(),
                 Err(fault) => {
                     lent.discard();
@@ -54,7 +55,7 @@ impl Engine {
     /// Begins reading: each statement sees what is committed when it begins.
     pub(crate) async fn begin_reading(&self, class: Class) -> Result<Unit<'_>> {
         let lent = self.pools.get(class).lend().await?;
-        Ok(Unit { engine: self, lent, mode: Mode::Read, events: Vec::new() })
+        Ok(Unit::new(self, lent, Mode::Read))
     }
 }
 
@@ -70,12 +71,30 @@ pub(crate) struct Unit<'e> {
     pub(crate) lent: Lent,
     mode: Mode,
     events: Vec<(Time, Event)>,
+    given: Vec<LeaseRow>,
+    ended: Vec<JobId>,
 }
 
-impl Unit<'_> {
+impl<'e> Unit<'e> {
+    fn new(engine: &'e Engine, lent: Lent, mode: Mode) -> Self {
+        Unit { engine, lent, mode, events: Vec::new(), given: Vec::new(), ended: Vec::new() }
+    }
+
     /// Notes what this transaction does; it is counted once it is committed.
     pub(crate) fn note(&mut self, time: Time, event: Event) {
         self.events.push((time, event));
+    }
+
+    /// Stores leases, which are remembered once they are committed.
+    pub(crate) async fn give_out(&mut self, leases: Vec<LeaseRow>) -> Try<()> {
+        self.insert(Sql::InsertLeases, Place::Fixed, leases.iter().map(LeaseRow::values).collect()).await?;
+        self.given.extend(leases);
+        Ok(())
+    }
+
+    /// These leases end here: they are forgotten once that is committed.
+    pub(crate) fn took_back(&mut self, jobs: impl Iterator<Item = JobId>) {
+        self.ended.extend(jobs);
     }
 
     /// Runs a statement of one row; answers how many rows it found or changed.
@@ -101,14 +120,25 @@ impl Unit<'_> {
 
     /// Inserts rows, as many a statement as the limits allow; answers how many were stored.
     pub(crate) async fn insert(&mut self, sql: Sql, place: Place, rows: Vec<Vec<Value>>) -> Try<u64> {
+        self.insert_as_made(sql, place, rows.into_iter().map(Ok)).await
+    }
+
+    /// As [`Unit::insert`]; while the database stores some rows, the next are made.
+    pub(crate) async fn insert_as_made(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        rows: impl Iterator<Item = Result<Vec<Value>>> + Send,
+    ) -> Try<u64> {
+        let texts = &self.engine.texts;
+        let mut parts = Parts { rows: rows.fuse(), made: VecDeque::new() };
         let mut stored = 0;
-        let mut left = rows;
-        while !left.is_empty() {
-            let rest = left.split_off(rows_that_fit(&left));
-            let (count, values) = (left.len(), left.into_iter().flatten().collect());
-            let text = self.engine.texts.get(sql, place, count);
-            stored += self.lent.connection.execute(text, values).await?;
-            left = rest;
+        let mut next = parts.next()?;
+        while let Some((count, values)) = next {
+            let storing = self.lent.connection.execute(texts.get(sql, place, count), values);
+            let (done, after) = futures::join!(storing, async { parts.next() });
+            stored += done?;
+            next = after?;
         }
         Ok(stored)
     }
@@ -170,8 +200,13 @@ impl Unit<'_> {
         values: Vec<Value>,
     ) -> Try<Vec<Columns>> {
         let text = self.engine.texts.get(sql, place, rows);
-        let found = self.lent.connection.fetch(text, values).await?;
+        let known = self.engine.texts.names(sql);
+        let is_news = known.is_none();
+        let found = self.lent.connection.fetch(text, values, known).await?;
         let names = found.names;
+        if is_news && !found.rows.is_empty() {
+            self.engine.texts.learn_names(sql, &names);
+        }
         Ok(found.rows.into_iter().map(|row| Columns::new(sql, names.clone(), row)).collect())
     }
 
@@ -180,9 +215,11 @@ impl Unit<'_> {
             self.lent.give_back();
             return Ok(());
         }
-        match self.lent.connection.run("COMMIT".into()).await {
+        match self.lent.connection.commit().await {
             Ok(()) => {
                 self.engine.tallies.count(&self.events);
+                self.engine.given_out.put(std::mem::take(&mut self.given));
+                self.engine.given_out.forget(std::mem::take(&mut self.ended));
                 self.lent.give_back();
                 Ok(())
             }
@@ -219,15 +256,36 @@ fn chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// The largest power of two of rows that one statement takes; one row goes whatever its size.
-fn rows_that_fit(rows: &[Vec<Value>]) -> usize {
-    let mut bytes = 0;
-    let fits = |row: &&Vec<Value>| {
-        bytes += row.iter().map(Value::size).sum::<usize>();
-        bytes <= STATEMENT_BYTES_MAX
-    };
-    let fitting = rows.iter().take(STATEMENT_ROWS_MAX).take_while(fits).count();
-    next_chunk(fitting.max(1))
+/// Rows on their way into statements.
+struct Parts<R> {
+    rows: R,
+    made: VecDeque<Vec<Value>>,
+}
+
+impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
+    /// How many rows the next statement takes, and their values one after the other.
+    fn next(&mut self) -> Result<Option<(usize, Vec<Value>)>> {
+        while self.made.len() < STATEMENT_ROWS_MAX
+            && let Some(row) = self.rows.next()
+        {
+            self.made.push_back(row?);
+        }
+        if self.made.is_empty() {
+            return Ok(None);
+        }
+        let count = self.fitting();
+        Ok(Some((count, self.made.drain(..count).flatten().collect())))
+    }
+
+    /// The largest power of two of rows that one statement takes; one row goes whatever its size.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |row: &&Vec<Value>| {
+            bytes += row.iter().map(Value::size).sum::<usize>();
+            bytes <= STATEMENT_BYTES_MAX
+        };
+        next_chunk(self.made.iter().take_while(fits).count().max(1))
+    }
 }
 
 /// Counts the tries of a unit of work and decides after each.

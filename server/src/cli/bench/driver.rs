@@ -1,5 +1,5 @@
-//! The bare driver: the fewest writes that keep the promise, one connection, whole batches. Two tables: a row when a job
-//! comes, a row when it ends; a row of the first without one of the second is a job that waits or runs.
+//! The bare driver: the fewest writes that keep the promise, one connection, whole batches. Two tables: jobs that wait or
+//! run, and the history that a job is moved to when it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ const DATABASE_PROGRAMS: [&str; 2] = ["mariadbd", "mysqld"];
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS floor_job (id BIGINT NOT NULL PRIMARY KEY, command VARCHAR(128) NOT NULL, \
      request MEDIUMBLOB)",
-    "CREATE TABLE IF NOT EXISTS floor_outcome (id BIGINT NOT NULL, run INT NOT NULL, ending INT NOT NULL, \
-     result MEDIUMBLOB, PRIMARY KEY (id, run))",
+    "CREATE TABLE IF NOT EXISTS floor_history (id BIGINT NOT NULL, run INT NOT NULL, ending INT NOT NULL, \
+     command VARCHAR(128) NOT NULL, request MEDIUMBLOB, result MEDIUMBLOB, PRIMARY KEY (id, run))",
 ];
 
 /// A job as the floor stores it.
@@ -38,9 +38,9 @@ pub(super) struct JobRow {
     pub(super) request: Vec<u8>,
 }
 
-/// An outcome as the floor stores it.
-pub(super) struct OutcomeRow {
-    pub(super) id: i64,
+/// A job that ended, as the floor stores it.
+pub(super) struct EndedRow {
+    pub(super) job: JobRow,
     pub(super) result: Vec<u8>,
 }
 
@@ -122,16 +122,21 @@ impl Bare {
         Ok(())
     }
 
-    /// One commit of outcomes.
-    pub(super) async fn insert_outcomes(&mut self, rows: &[OutcomeRow]) -> Result<()> {
+    /// One commit that moves jobs to the history.
+    pub(super) async fn move_to_history(&mut self, rows: &[EndedRow]) -> Result<()> {
         on!(self, BEGIN, connection => {
             let mut transaction = connection.begin_with(BEGIN).await?;
             for part in parts(rows) {
-                let mut query = sqlx::query(AssertSqlSafe(insert("floor_outcome", 4, part.len())));
-                for row in part {
-                    query = query.bind(row.id).bind(1).bind(2).bind(row.result.as_slice());
+                let mut delete = sqlx::query(AssertSqlSafe(delete("floor_job", part.len())));
+                let mut insert = sqlx::query(AssertSqlSafe(insert("floor_history", 6, part.len())));
+                for EndedRow { job, result } in part {
+                    delete = delete.bind(job.id);
+                    insert = insert.bind(job.id).bind(1).bind(2);
+                    insert = insert.bind(job.command.as_str()).bind(job.request.as_slice());
+                    insert = insert.bind(result.as_slice());
                 }
-                query.execute(&mut *transaction).await?;
+                delete.execute(&mut *transaction).await?;
+                insert.execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
         });
@@ -260,6 +265,10 @@ fn insert(table: &str, columns: usize, rows: usize) -> String {
     format!("INSERT INTO {table} VALUES {}", vec![row; rows].join(", "))
 }
 
+fn delete(table: &str, rows: usize) -> String {
+    format!("DELETE FROM {table} WHERE id IN ({})", vec!["?"; rows].join(", "))
+}
+
 /// The driver alone, without any service.
 pub(super) struct Driver {
     jobs: Arc<Mutex<Bare>>,
@@ -278,6 +287,9 @@ impl Driver {
 
     /// One round of what a load writes at the least.
     pub(super) async fn round(&mut self, load: Load, settings: &Settings) -> Result<Round> {
+        if load == Load::Drain {
+            self.fill(settings).await?;
+        }
         let before = self.meter.read();
         let begin = tokio::time::Instant::now();
         let (jobs, times) = match load {
@@ -288,7 +300,7 @@ impl Driver {
                 self.insert_for(rows, Duration::ZERO, settings.short(), settings).await?
             }
             Load::Batches => self.insert_for(BATCH_ROWS, Duration::ZERO, settings.short(), settings).await?,
-            Load::Drain => self.end(settings.jobs).await?,
+            Load::Drain => self.end(settings).await?,
             Load::Together => self.insert_and_end(settings).await?,
         };
         let seconds = begin.elapsed().as_secs_f64();
@@ -326,32 +338,40 @@ impl Driver {
         Ok((jobs, times))
     }
 
-    async fn end(&mut self, jobs: u64) -> Result<(u64, Vec<f64>)> {
-        let (mut left, mut times) = (jobs as usize, Vec::new());
-        let mut bare = self.outcomes.lock().await;
-        while left > 0 {
-            let rows = left.min(BATCH_ROWS);
-            let batch = endings(self.next, rows);
+    /// Stores the jobs that [`Driver::end`] moves.
+    async fn fill(&mut self, settings: &Settings) -> Result<()> {
+        let mut bare = self.jobs.lock().await;
+        for rows in batches(settings.jobs) {
+            bare.insert_jobs(&batch(self.next, rows, settings)).await?;
             self.next += rows as i64;
-            let commit = tokio::time::Instant::now();
-            bare.insert_outcomes(&batch).await?;
-            times.push(micros(commit.elapsed()));
-            left -= rows;
         }
-        Ok((jobs, times))
+        Ok(())
+    }
+
+    async fn end(&mut self, settings: &Settings) -> Result<(u64, Vec<f64>)> {
+        let (mut first, mut times) = (self.next - settings.jobs as i64, Vec::new());
+        let mut bare = self.outcomes.lock().await;
+        for rows in batches(settings.jobs) {
+            let batch = endings(first, rows, settings);
+            first += rows as i64;
+            let commit = tokio::time::Instant::now();
+            bare.move_to_history(&batch).await?;
+            times.push(micros(commit.elapsed()));
+        }
+        Ok((settings.jobs, times))
     }
 
     async fn insert_and_end(&mut self, settings: &Settings) -> Result<(u64, Vec<f64>)> {
         let (begin, time) = (tokio::time::Instant::now(), settings.long());
         let (tell, mut told) = mpsc::channel::<i64>(1);
-        let outcomes = Arc::clone(&self.outcomes);
+        let (outcomes, of) = (Arc::clone(&self.outcomes), settings.clone());
         let ending = tokio::spawn(async move {
             let (mut jobs, mut times) = (0, Vec::new());
             while let Some(first) = told.recv().await {
-                let batch = endings(first, BATCH_ROWS);
+                let batch = endings(first, BATCH_ROWS, &of);
                 let mut bare = outcomes.lock().await;
                 let commit = tokio::time::Instant::now();
-                bare.insert_outcomes(&batch).await?;
+                bare.move_to_history(&batch).await?;
                 times.push(micros(commit.elapsed()));
                 jobs += BATCH_ROWS as u64;
             }
@@ -378,9 +398,15 @@ fn batch(first: i64, rows: usize, settings: &Settings) -> Vec<JobRow> {
     (first..).take(rows).map(row).collect()
 }
 
-fn endings(first: i64, rows: usize) -> Vec<OutcomeRow> {
-    let row = |id| OutcomeRow { id, result: super::worker::RESULT.as_bytes().to_vec() };
-    (first..).take(rows).map(row).collect()
+fn endings(first: i64, rows: usize, settings: &Settings) -> Vec<EndedRow> {
+    let row = |job| EndedRow { job, result: super::worker::RESULT.as_bytes().to_vec() };
+    batch(first, rows, settings).into_iter().map(row).collect()
+}
+
+/// The rows of each commit of so many.
+fn batches(rows: u64) -> impl Iterator<Item = usize> {
+    let (whole, rest) = (rows as usize / BATCH_ROWS, rows as usize % BATCH_ROWS);
+    std::iter::repeat_n(BATCH_ROWS, whole).chain((rest > 0).then_some(rest))
 }
 
 /// A duration in microseconds.
@@ -402,18 +428,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_and_outcomes_are_stored_by_the_batch() {
+    async fn jobs_are_stored_and_moved_by_the_batch() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("floor.db").display());
         let (jobs, outcomes) = Bare::open_pair(&url).await.unwrap();
-        let rows: Vec<JobRow> =
-            (1..=70).map(|id| JobRow { id, command: "c".into(), request: vec![1; 9] }).collect();
+        let job = |id| JobRow { id, command: "c".into(), request: vec![1; 9] };
+        let rows: Vec<JobRow> = (1..=100).map(job).collect();
         jobs.lock().await.insert_jobs(&rows).await.unwrap();
-        outcomes.lock().await.insert_outcomes(&endings(1, 70)).await.unwrap();
+        let ended: Vec<EndedRow> =
+            (1..=70).map(|id| EndedRow { job: job(id), result: vec![2; 3] }).collect();
+        outcomes.lock().await.move_to_history(&ended).await.unwrap();
         let mut bare = jobs.lock().await;
         let counted = "SELECT CAST((SELECT COUNT(*) FROM floor_job) AS TEXT) || ' ' || \
-                       CAST((SELECT COUNT(*) FROM floor_outcome) AS TEXT)";
-        assert_eq!(bare.text(counted).await.unwrap(), "70 70");
-        assert!(bare.insert_jobs(&rows).await.is_err(), "a second row of one id is refused");
+                       CAST((SELECT COUNT(*) FROM floor_history) AS TEXT)";
+        assert_eq!(bare.text(counted).await.unwrap(), "30 70");
+        assert!(bare.insert_jobs(&rows[70..]).await.is_err(), "a second row of one id is refused");
     }
 }

@@ -17,7 +17,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::driver::{BATCH_ROWS, Bare, JobRow, OutcomeRow};
+use super::driver::{BATCH_ROWS, Bare, EndedRow, JobRow};
 use super::error::{Error, Result};
 
 /// Environment variable with the database's URL: it may hold a password, which arguments would show.
@@ -60,19 +60,17 @@ pub(super) async fn serve(role: FloorRole) -> Result<()> {
                     Ok(())
                 })
             }),
-            outcomes: Batches::new(move |batch: Vec<(i64, String, Vec<u8>)>| {
+            outcomes: Batches::new(move |batch: Vec<(i64, Vec<u8>)>| {
                 let (bare, floor) = (Arc::clone(&for_outcomes), ended.clone());
                 Box::pin(async move {
-                    let commands: Vec<String> = batch.iter().map(|(_, command, _)| command.clone()).collect();
-                    let rows: Vec<OutcomeRow> =
-                        batch.into_iter().map(|(id, _, result)| OutcomeRow { id, result }).collect();
-                    bare.lock().await.insert_outcomes(&rows).await?;
-                    if let Some(floor) = floor.upgrade() {
-                        commands.iter().for_each(|command| floor.line(command).count(-1));
-                    }
+                    let Some(floor) = floor.upgrade() else { return Ok(()) };
+                    let rows = floor.ended(batch);
+                    bare.lock().await.move_to_history(&rows).await?;
+                    rows.iter().for_each(|row| floor.line(&row.job.command).count(-1));
                     Ok(())
                 })
             }),
+            running: Mutex::default(),
             lines: Mutex::default(),
             sessions: Mutex::default(),
         }
@@ -175,7 +173,9 @@ struct Floor {
     /// The largest request so far, bytes.
     largest: AtomicUsize,
     jobs: Batches<NewJobs>,
-    outcomes: Batches<(i64, String, Vec<u8>)>,
+    outcomes: Batches<(i64, Vec<u8>)>,
+    /// What was stored of jobs that have not ended: it need not be read to be moved.
+    running: Mutex<HashMap<i64, JobRow>>,
     lines: Mutex<HashMap<String, Arc<Line>>>,
     /// The command that a session serves.
     sessions: Mutex<HashMap<String, String>>,
@@ -190,7 +190,15 @@ impl Floor {
         self.jobs.join(jobs).await.map_err(|_| Status::internal("the floor cannot store"))
     }
 
+    /// Jobs as they were stored, with their results.
+    fn ended(&self, outcomes: Vec<(i64, Vec<u8>)>) -> Vec<EndedRow> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |(id, result)| Some(EndedRow { job: running.remove(&id)?, result });
+        outcomes.into_iter().filter_map(row).collect()
+    }
+
     fn hand_out(&self, job: NewJob) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(job.id, job.row());
         let bytes = body(job.request.as_ref()).len();
         self.largest.fetch_max(bytes, Ordering::Relaxed);
         let line = self.line(&job.command);
@@ -361,7 +369,6 @@ impl WorkerService for Floor {
         let mut up = call.into_inner();
         let (down, answers) = mpsc::channel(64);
         let first = up.next().await.transpose()?.unwrap_or_default();
-        let command = self.command_of(&first.session_id);
         let (outcomes, beats) = (self.outcomes.sender.clone(), down.clone());
         let (settled, mut to_settle) = mpsc::unbounded_channel::<(String, oneshot::Receiver<()>)>();
         tokio::spawn(async move {
@@ -377,7 +384,7 @@ impl WorkerService for Floor {
                     let Some(Outcome::Complete(complete)) = outcome.outcome else { continue };
                     let (sender, wait) = oneshot::channel();
                     let id = outcome.lease.parse().unwrap_or_default();
-                    let _ = outcomes.send(((id, command.clone(), body(complete.result.as_ref())), sender));
+                    let _ = outcomes.send(((id, body(complete.result.as_ref())), sender));
                     let _ = settled.send((outcome.lease, wait));
                 }
                 message = up.next().await.and_then(std::result::Result::ok);

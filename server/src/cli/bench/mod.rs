@@ -2,8 +2,8 @@
 //!
 //! Three are measured in turn, round by round. *Haulier* is a server process of this program's own ([`system`]). The *floor*
 //! is a bare tonic service with the same messages ([`floor`]) that keeps the same promise by the fewest writes: a
-//! multi-row insert of the jobs that came meanwhile, and one outcome row for each job that ended, a commit each; it has no
-//! leases, no retries and no look-ups. The *driver* ([`driver`]) makes the floor's writes alone. Callers and the worker
+//! multi-row insert of the jobs that came meanwhile, and a move to the history for those that ended, a commit each; it has
+//! no leases, no retries and no look-ups. The *driver* ([`driver`]) makes the floor's writes alone. Callers and the worker
 //! process are the same for both services: users of the Rust SDK, as any program is.
 //!
 //! The floor is a server and speaks SQL, which no other part of the command line does: here is the exception to the

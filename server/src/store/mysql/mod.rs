@@ -37,6 +37,11 @@ pub(crate) const WORDS: Words = Words {
     // Without an order by the key MariaDB reads a small table whole, waits for rows that others lock, and deadlocks with
     // them; hot tables are always small. An index hint does not help a DELETE, measured on 10.11.
     by: |key, rows| format!("ORDER BY {key} LIMIT {rows}"),
+    // A list of rows is searched by halves, a chain of OR from end to end for each row.
+    any: |columns, rows| {
+        let row = format!("({})", vec!["?"; columns.len()].join(", "));
+        format!("({}) IN ({})", columns.join(", "), vec![row; rows].join(", "))
+    },
     upsert: |_| "ON DUPLICATE KEY UPDATE".to_owned(),
     new: |column| format!("VALUES({column})"),
 };

@@ -1,4 +1,4 @@
 -- These waits are over.
 DELETE FROM {p}job_edge
-WHERE {or:(parent_id = ? AND child_id = ?)}
+WHERE {any:parent_id, child_id}
 {by:parent_id, child_id}

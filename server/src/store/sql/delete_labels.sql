@@ -1,4 +1,4 @@
 -- Forget labels of jobs that are forgotten.
 DELETE FROM {p}job_label_{m}
-WHERE {or:(kind = ? AND value = ? AND job_id = ?)}
+WHERE {any:kind, value, job_id}
 {by:kind, value, job_id}

@@ -1,4 +1,4 @@
--- Take back leases: the count must be that of the fences, or one was lost.
+-- Take back leases as they were seen: the count must be theirs, or one was lost, or something was noted on it since.
 DELETE FROM {p}job_lease
-WHERE {or:(job_id = ? AND epoch = ? AND nonce = ?)}
+WHERE {any:job_id, epoch, nonce, flags, log_sequence}
 {by:job_id}

@@ -1,4 +1,4 @@
 -- Forget locks that nobody has held for long.
 DELETE FROM {p}named_lock
-WHERE {or:(name = ? AND token = ?)}
+WHERE {any:name, token}
 {by:name}

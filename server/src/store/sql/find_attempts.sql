@@ -1,4 +1,4 @@
 -- How attempts ended that did not end their run, by job and epoch.
 SELECT t.job_id, t.epoch, t.ended
 FROM {p}job_attempt_{m} AS t {force_pk}
-WHERE {or:(t.job_id = ? AND t.epoch = ?)}
+WHERE {any:t.job_id, t.epoch}

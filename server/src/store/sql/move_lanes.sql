@@ -1,4 +1,4 @@
 -- Let lanes pass to their next holders. The guard is the holder that was seen under the lock.
 UPDATE {p}lane AS t {force_pk}
 SET holder = CASE t.lane_id {each:WHEN ? THEN CAST(? AS SIGNED)} ELSE t.holder END
-WHERE {or:(t.lane_id = ? AND t.holder = ?)}
+WHERE {any:t.lane_id, t.holder}

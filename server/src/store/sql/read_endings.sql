@@ -1,4 +1,4 @@
 -- How runs ended, by job and run.
 SELECT t.job_id, t.run, t.epoch, t.ending
 FROM {p}outcome_{m} AS t {force_pk}
-WHERE {or:(t.job_id = ? AND t.run = ?)}
+WHERE {any:t.job_id, t.run}

@@ -37,6 +37,11 @@ pub(crate) const WORDS: Words = Words {
     key: |_| "BLOB".to_owned(),
     index: |_, _| String::new(),
     by: |_, _| String::new(),
+    // Each term is a look-up by key; a list of rows would be a table to join.
+    any: |columns, rows| {
+        let row = columns.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ");
+        vec![format!("({row})"); rows].join(" OR ")
+    },
     upsert: |key| format!("ON CONFLICT ({key}) DO UPDATE SET"),
     new: |column| format!("excluded.{column}"),
 };

@@ -40,12 +40,13 @@ impl SqlStore {
         }
         let (dealt, full) =
             transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))?;
-        let leases: Vec<Lease> = dealt.iter().flatten().flatten().cloned().collect();
+        let leases: Vec<Lease> = dealt.iter().flatten().flatten().map(|row| row.lease.clone()).collect();
         // What is leased is stored; the worker process finds it by asking again with the same sequence.
         let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
         let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
-        let mut give =
-            |leases: Vec<Lease>| leases.iter().filter_map(|lease| jobs.remove(&lease.fence.job)).collect();
+        let mut give = |leases: Vec<LeaseRow>| {
+            leases.iter().filter_map(|row| jobs.remove(&row.lease.fence.job)).collect()
+        };
         let claimed = dealt
             .into_iter()
             .map(|leases| leases.map_or(Claimed::Refused, |leases| Claimed::Jobs(give(leases))))
@@ -192,7 +193,7 @@ impl Found {
 }
 
 /// What each claim got, none for one that was refused; and the queues that give out nothing more for now.
-type Dealt = (Vec<Option<Vec<Lease>>>, BTreeSet<String>);
+type Dealt = (Vec<Option<Vec<LeaseRow>>>, BTreeSet<String>);
 
 /// Leases due jobs.
 async fn lease_due(
@@ -212,14 +213,12 @@ async fn lease_due(
     for one in &serving {
         one.waits.iter().for_each(|waited| unit.note(now, Event::Started { waited: *waited }));
     }
-    let rows = serving.iter().flat_map(|one| one.leases.iter().map(LeaseRow::values)).collect();
-    unit.insert(Sql::InsertLeases, Place::Fixed, rows).await?;
+    unit.give_out(serving.iter().flat_map(|one| one.leases.iter().cloned()).collect()).await?;
     let mut served: Vec<ClaimTicket> =
         serving.iter().filter(|one| !one.leases.is_empty()).map(|one| one.claimer.ticket).collect();
     served.sort_unstable();
     move_loops(unit, &served).await?;
-    let dealt =
-        |one: Serving<'_>| (!one.is_refused).then(|| one.leases.into_iter().map(|row| row.lease).collect());
+    let dealt = |one: Serving<'_>| (!one.is_refused).then_some(one.leases);
     let full = budgets.close(unit).await?;
     Ok((serving.into_iter().map(dealt).collect(), full))
 }

@@ -369,8 +369,8 @@ pub(super) async fn move_loops(unit: &mut Unit<'_>, tickets: &[ClaimTicket]) -> 
 async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
     for (month, jobs) in by_month(jobs.iter().map(|new| (new.job.month, &new.job))) {
         let place = |job: &Job| ready.get(&job.id).map_or(job.ready, |row| row.key);
-        let rows = jobs.iter().map(|job| job_values(job, place(job))).collect::<Result<_>>()?;
-        match unit.insert(Sql::InsertJobs, Place::Month(month), rows).await {
+        let rows = jobs.iter().map(|job| job_values(job, place(job)));
+        match unit.insert_as_made(Sql::InsertJobs, Place::Month(month), rows).await {
             Err(Fault::Duplicate(_)) => return Err(Fault::Store(StoreError::IdTaken)),
             stored => stored?,
         };
@@ -400,7 +400,8 @@ pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
 }
 
 async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
-    unit.insert(Sql::InsertReady, Place::Fixed, ready.values().map(ReadyRow::values).collect()).await?;
+    let rows = ready.values().map(|row| Ok(row.values()));
+    unit.insert_as_made(Sql::InsertReady, Place::Fixed, rows).await?;
     let lives = |new: &&&NewJob| ready.contains_key(&new.job.id);
     let expiring =
         jobs.iter().filter(lives).filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));
@@ -409,9 +410,8 @@ async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<Jo
 }
 
 async fn insert_leases(unit: &mut Unit<'_>, jobs: &[&NewJob]) -> Try<()> {
-    let lease = |new: &&NewJob| Some(first_lease(&new.job, new.handoff?).values());
-    unit.insert(Sql::InsertLeases, Place::Fixed, jobs.iter().filter_map(lease).collect()).await?;
-    Ok(())
+    let lease = |new: &&NewJob| Some(first_lease(&new.job, new.handoff?));
+    unit.give_out(jobs.iter().filter_map(lease).collect()).await
 }
 
 fn first_lease(job: &Job, handoff: Handoff) -> LeaseRow {

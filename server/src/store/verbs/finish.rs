@@ -1,6 +1,6 @@
 //! The end of attempts: outcomes, retries, releases, reaps.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::clock;
@@ -20,7 +20,7 @@ use crate::store::verbs::cancel::read_mark;
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::follow::{Over, Pending, follow};
 use crate::store::verbs::lane::{Lanes, wake_of};
-use crate::store::verbs::{fences, ids};
+use crate::store::verbs::{guards_of_leases, ids};
 use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError, Wake};
 
 /// What one try came to.
@@ -33,11 +33,11 @@ pub(super) enum Verdict {
 impl SqlStore {
     /// Ends that bring jobs along go in transactions of their own: these wait for rows, and may be refused.
     pub(crate) async fn finish(&self, ends: &[Finish], on_locked: OnLocked) -> Result<(Vec<Finished>, Wake)> {
+        if ends.iter().all(|end| end.follow.is_empty()) {
+            return self.finish_together(ends, on_locked).await;
+        }
         let plain: Vec<Finish> = ends.iter().filter(|end| end.follow.is_empty()).cloned().collect();
-        let (mut plain_answers, mut wake) = match plain.len() == ends.len() {
-            true => return self.finish_together(ends, on_locked).await,
-            false => self.finish_together(&plain, on_locked).await?,
-        };
+        let (mut plain_answers, mut wake) = self.finish_together(&plain, on_locked).await?;
         plain_answers.reverse();
         let mut answers = Vec::with_capacity(ends.len());
         for end in ends {
@@ -114,8 +114,9 @@ impl SqlStore {
         ends: &[Finish],
         on_locked: OnLocked,
     ) -> Try<Verdict> {
-        let (held, now) = lock_leases(unit, ends.iter().map(|end| end.fence.job), on_locked).await?;
-        let sorted = sort_out(ends, &held);
+        let leases = take_or_lock(unit, ends, on_locked).await?;
+        let now = leases.now;
+        let sorted = sort_out(ends, &leases);
         let moves = self.decide(unit, sorted.held, now).await?;
         let missing: Vec<Route> = moves.iter().filter_map(|one| self.missing_route(one)).collect();
         if !missing.is_empty() {
@@ -305,6 +306,15 @@ struct Held<'f> {
     at: usize,
     end: &'f Finish,
     row: &'f LeaseRow,
+    /// Its row is gone already.
+    is_taken_back: bool,
+}
+
+/// The leases of ends, all of them locked by now.
+struct Leases {
+    rows: HashMap<JobId, LeaseRow>,
+    taken_back: HashSet<JobId>,
+    now: Time,
 }
 
 /// A held lease with where its job goes.
@@ -424,6 +434,39 @@ impl Move<'_> {
     }
 }
 
+/// Takes back the leases of plain successes, and locks those whose end depends on more than is known here.
+async fn take_or_lock(unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Leases> {
+    let plain = take_back_plain(unit, ends).await?;
+    let taken_back: HashSet<JobId> = plain.keys().copied().collect();
+    let others = || ends.iter().map(|end| end.fence.job).filter(|job| !taken_back.contains(job));
+    if others().next().is_none() && !plain.is_empty() {
+        let now = unit.now().await?;
+        return Ok(Leases { rows: plain.into_iter().collect(), taken_back, now });
+    }
+    let (mut rows, now) = lock_leases(unit, others(), on_locked).await?;
+    rows.extend(plain);
+    Ok(Leases { rows, taken_back, now })
+}
+
+/// Most ends are successes of leases that this server gave out and on which nothing was noted since. Their rows are known:
+/// the delete that must come anyway is the lock and the look in one.
+async fn take_back_plain(unit: &mut Unit<'_>, ends: &[Finish]) -> Try<BTreeMap<JobId, LeaseRow>> {
+    let given_out = &unit.engine.given_out;
+    let is_plain =
+        |end: &&Finish| end.ended == Ended::Completed && end.follow.is_empty() && end.log_sequence == 0;
+    let as_given = |row: &LeaseRow| row.lease.flags == LeaseFlags::default() && row.lease.log_sequence == 0;
+    let known = ends.iter().filter(is_plain).filter_map(|end| given_out.get(end.fence).filter(as_given));
+    let rows: BTreeMap<JobId, LeaseRow> = known.map(|row| (row.lease.fence.job, row)).collect();
+    let held: Vec<&LeaseRow> = rows.values().collect();
+    let taken = unit.execute_each(Sql::DeleteLeases, Place::Fixed, &held, guards_of_leases).await?;
+    if taken != held.len() as u64 {
+        // The next try reads what they are now.
+        unit.engine.given_out.forget(rows.into_keys());
+        return Err(Fault::raced("leases that were given out"));
+    }
+    Ok(rows)
+}
+
 /// Locks the leases of jobs in ascending order, and tells the time.
 pub(super) async fn lock_leases(
     unit: &mut Unit<'_>,
@@ -455,11 +498,11 @@ struct Sorted<'f> {
     answers: Vec<Option<Finished>>,
 }
 
-fn sort_out<'f>(ends: &'f [Finish], leases: &'f HashMap<JobId, LeaseRow>) -> Sorted<'f> {
+fn sort_out<'f>(ends: &'f [Finish], leases: &'f Leases) -> Sorted<'f> {
     let mut taken = BTreeSet::new();
     let mut sorted = Sorted { held: Vec::new(), answers: vec![None; ends.len()] };
     for (at, end) in ends.iter().enumerate() {
-        let Some(row) = leases.get(&end.fence.job).filter(|row| row.lease.fence == end.fence) else {
+        let Some(row) = leases.rows.get(&end.fence.job).filter(|row| row.lease.fence == end.fence) else {
             continue;
         };
         if row.lease.log_sequence < end.log_sequence {
@@ -467,7 +510,8 @@ fn sort_out<'f>(ends: &'f [Finish], leases: &'f HashMap<JobId, LeaseRow>) -> Sor
         } else if needs_callback(end, row) {
             sorted.answers[at] = Some(Finished::NeedsCallback);
         } else if taken.insert(end.fence.job) {
-            sorted.held.push(Held { at, end, row });
+            let is_taken_back = leases.taken_back.contains(&end.fence.job);
+            sorted.held.push(Held { at, end, row, is_taken_back });
         }
         // A second end of one lease in one batch finds the first one's outcome, like any repeat.
     }
@@ -611,8 +655,8 @@ pub(super) async fn insert_outcomes(
     month: Month,
     rows: &[OutcomeRow],
 ) -> Try<HashMap<JobId, Finished>> {
-    let stored = rows.iter().map(OutcomeRow::values).collect::<Result<_>>()?;
-    match unit.insert(Sql::InsertOutcomes, Place::Month(month), stored).await {
+    let values = rows.iter().map(OutcomeRow::values);
+    match unit.insert_as_made(Sql::InsertOutcomes, Place::Month(month), values).await {
         Err(Fault::Duplicate(_)) => insert_one_by_one(unit, month, rows).await,
         stored => stored.map(|_| HashMap::new()),
     }
@@ -660,8 +704,10 @@ pub(super) async fn label_endings(unit: &mut Unit<'_>, month: Month, rows: &[Out
 }
 
 async fn delete_leases(unit: &mut Unit<'_>, moves: &[Move<'_>]) -> Try<()> {
-    let ended: Vec<Fence> = moves.iter().map(|one| one.held.row.lease.fence).collect();
-    if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, fences).await? != ended.len() as u64 {
+    unit.took_back(moves.iter().map(|one| one.held.row.lease.fence.job));
+    let left = moves.iter().filter(|one| !one.held.is_taken_back);
+    let ended: Vec<&LeaseRow> = left.map(|one| one.held.row).collect();
+    if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, guards_of_leases).await? != ended.len() as u64 {
         return Err(Fault::raced("leases"));
     }
     Ok(())

@@ -28,15 +28,20 @@ mod walk;
 use session::SILENT_AFTER;
 pub(super) use upkeep::REAPER;
 
+use super::rows::LeaseRow;
 use super::value::{Value, values};
-use crate::model::{Fence, JobId};
+use crate::model::{JobId, Lease};
 
 /// The keys of jobs.
 fn ids(jobs: &[JobId]) -> Vec<Value> {
     jobs.iter().map(|job| Value::Int(job.0)).collect()
 }
 
-/// The guards of leases.
-fn fences(fences: &[Fence]) -> Vec<Value> {
-    fences.iter().flat_map(|fence| values![fence.job, fence.epoch, fence.nonce]).collect()
+/// The guards of leases: what they were when they were seen.
+fn guards_of_leases(leases: &[&LeaseRow]) -> Vec<Value> {
+    let guard = |row: &&LeaseRow| {
+        let Lease { fence, flags, log_sequence, .. } = &row.lease;
+        values![fence.job, fence.epoch, fence.nonce, flags.0, *log_sequence]
+    };
+    leases.iter().flat_map(guard).collect()
 }
