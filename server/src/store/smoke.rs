@@ -55,6 +55,7 @@ on_both! {
     a_lost_session_gives_its_jobs_back
     an_expired_job_is_found_and_cancelled
     a_thousand_jobs_go_through_in_batches
+    a_lease_on_which_something_was_noted_is_read_before_it_ends
     a_session_beats_drains_and_ends
     requests_are_forgotten_when_they_are_old
     walks_go_both_ways
@@ -520,6 +521,51 @@ async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
     assert_eq!(bench.store.counts().await.unwrap()["ready"], 100);
     let jobs: Vec<JobId> = batch.iter().map(|new| new.job.id).collect();
     assert_eq!(bench.store.views(&jobs, Payloads::LeftOut).await.unwrap().len(), 1_000);
+}
+
+async fn a_lease_on_which_something_was_noted_is_read_before_it_ends(mut bench: Bench) {
+    for _ in 0..5 {
+        bench.enqueue(|_| {}).await;
+    }
+    let fences: Vec<Fence> = bench.claim(5).await.iter().map(|leased| leased.lease.fence).collect();
+    let [plain, told, cancelled, taken, logged] = fences[..] else { panic!("{fences:?}") };
+    let known = |fence| bench.store.engine.given_out.get(fence);
+    assert!(fences.iter().all(|fence| known(*fence).is_some()), "what was leased here is known here");
+    let progress = ProgressWrite { fence: told, progress: None, status: Some("half".into()), checkpoint: None };
+    bench.store.write_progress(&[progress]).await.unwrap();
+    let order = CancelOrder {
+        job: cancelled.job,
+        reason: CancelReason::Client,
+        text: "enough".into(),
+        grace: Duration::from_secs(60),
+        only_waiting: false,
+    };
+    bench.store.cancel(&order).await.unwrap();
+    let line = LogLine {
+        sequence: 1,
+        run: Run(1),
+        epoch: logged.epoch,
+        time: Time(1),
+        level: Level::Info,
+        message: "line".into(),
+        fields: String::new(),
+    };
+    bench.store.append_logs(&[LogAppend { fence: logged, lines: vec![line] }]).await.unwrap();
+    // Another server ends it: this one goes on believing what it knew.
+    let stale = known(taken).unwrap();
+    assert_eq!(bench.finish(taken, Ended::Released).await, Finished::Stored(State::Queued));
+    bench.store.engine.given_out.put(vec![stale]);
+    let end = |fence: &Fence| Finish::of(*fence, Ended::Completed);
+    let ends: Vec<Finish> = fences.iter().chain([&plain]).map(end).collect();
+    let finished = bench.store.finish(&ends, OnLocked::Wait).await.unwrap().0;
+    let (stored, gone) = (Finished::Stored(State::Completed), Finished::Repeated(State::Queued));
+    let repeated = Finished::Repeated(State::Completed);
+    assert_eq!(finished, [stored.clone(), stored.clone(), stored.clone(), gone, stored, repeated]);
+    assert!(fences.iter().all(|fence| bench.store.engine.given_out.get(*fence).is_none()), "ended, so forgotten");
+    assert_eq!(bench.store.outcome(told.job, Run(1)).await.unwrap().unwrap().status, "half");
+    assert_eq!(bench.store.outcome(logged.job, Run(1)).await.unwrap().unwrap().log_sequence, 1);
+    assert!(bench.store.cancel_marks().await.unwrap().is_empty());
+    assert_eq!(bench.state(taken.job).await, State::Queued);
 }
 
 async fn a_session_beats_drains_and_ends(bench: Bench) {
