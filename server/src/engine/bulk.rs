@@ -19,6 +19,8 @@ use crate::store::{CancelAnswer, CancelOrder, Payloads, RequeueAnswer, Wake, Wal
 
 /// Ids read in one step.
 const STEP: i64 = 1_000;
+/// Ids read in one walk over what lives, which reads the live tables whole whatever it is to answer.
+pub(super) const LIVE_STEP: i64 = 20_000;
 /// Transactions at once: others find connections beside them.
 const AT_ONCE: usize = 3;
 /// States of jobs that can be cancelled.
@@ -142,6 +144,10 @@ struct Sweep {
     filter: Filter,
     sources: VecDeque<WalkSource>,
     after: JobId,
+    /// Ids that were read and not looked at yet.
+    ahead: VecDeque<JobId>,
+    /// The first source may have more of them.
+    has_more: bool,
 }
 
 impl Sweep {
@@ -154,7 +160,7 @@ impl Sweep {
                 months.into_iter().map(|month| WalkSource::Label(month, kind, value.clone())).collect()
             }
         };
-        Ok(Self { filter, sources, after: JobId(0) })
+        Ok(Self::over(filter, sources))
     }
 
     /// Over jobs that ended so, of one month or of the two newest.
@@ -170,31 +176,48 @@ impl Sweep {
             None => WalkSource::Month(month),
         };
         let sources = wanted.map(source).collect();
-        Ok(Self { filter, sources, after: JobId(0) })
+        Ok(Self::over(filter, sources))
+    }
+
+    fn over(filter: Filter, sources: VecDeque<WalkSource>) -> Self {
+        Self { filter, sources, after: JobId(0), ahead: VecDeque::new(), has_more: true }
     }
 
     /// The matches of the next step, which may be none; nothing at the end.
     async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Vec<View>>> {
-        let Some(source) = self.sources.front().cloned() else { return Ok(None) };
-        let walk = Walk { source, order: Order::OldestFirst, after: Some(self.after), limit: STEP };
+        if self.ahead.is_empty() && self.has_more {
+            self.read_ahead(core).await?;
+        }
+        if self.sources.is_empty() {
+            return Ok(None);
+        }
+        let step = self.ahead.len().min(STEP as usize);
+        let ids: Vec<JobId> = self.ahead.drain(..step).collect();
+        if self.ahead.is_empty() && !self.has_more {
+            self.sources.pop_front();
+            (self.after, self.has_more) = (JobId(0), true);
+        }
         let (core, filter) = (Arc::clone(core), self.filter.clone());
-        let (last, found) = unit(async move {
-            let ids = core.store.walk(&walk).await?;
-            let last = ids.last().copied().filter(|_| ids.len() as i64 == STEP);
+        let found = unit(async move {
             let mut views = core.store.views(&ids, Payloads::LeftOut).await?;
             let now = core.clock.now();
             views.retain(|view| filter.matches(view, now));
-            Ok((last, views))
-        })
-        .await?;
-        match last {
-            Some(last) => self.after = last,
-            None => {
-                self.sources.pop_front();
-                self.after = JobId(0);
-            }
-        }
-        Ok(Some(found))
+            Ok(views)
+        });
+        found.await.map(Some)
+    }
+
+    /// Reads the next ids of the first source.
+    async fn read_ahead(&mut self, core: &Arc<Core>) -> Result<()> {
+        let Some(source) = self.sources.front().cloned() else { return Ok(()) };
+        let limit = if matches!(source, WalkSource::Live) { LIVE_STEP } else { STEP };
+        let walk = Walk { source, order: Order::OldestFirst, after: Some(self.after), limit };
+        let core = Arc::clone(core);
+        let ids = unit(async move { Ok(core.store.walk(&walk).await?) }).await?;
+        self.has_more = ids.len() as i64 == limit;
+        self.after = ids.last().copied().unwrap_or(self.after);
+        self.ahead = ids.into();
+        Ok(())
     }
 }
 

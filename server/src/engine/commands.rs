@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use super::bulk::LIVE_STEP;
 use super::{Core, RegisterCall, Result};
-use crate::model::{JobId, Time, Work};
-use crate::store::{CommandRow, Declaration};
+use crate::model::{JobId, Order, Time, Work};
+use crate::store::{CommandRow, Declaration, Walk, WalkSource};
 
 /// How long after a change waiting jobs are looked through again: a server that had not heard of it may still have
 /// stored some by the old declaration.
 const REPEAT: Duration = Duration::from_secs(8);
 /// Jobs looked through in one step.
-const STEP: i64 = 500;
+const STEP: usize = 500;
 
 /// Every command this server has heard of.
 #[derive(Default)]
@@ -75,12 +76,21 @@ impl Core {
     }
 
     async fn follow_declaration(&self, row: &CommandRow) -> Result<()> {
-        let mut after = Some(JobId(0));
-        while let Some(from) = after {
-            let (next, wake) = self.store.follow_declaration(&row.command, &row.worker, from, STEP).await?;
-            self.heed(wake);
-            after = next;
+        let mut walk = Walk {
+            source: WalkSource::Live,
+            order: Order::OldestFirst,
+            after: Some(JobId(0)),
+            limit: LIVE_STEP,
+        };
+        loop {
+            let live = self.store.walk(&walk).await?;
+            for jobs in live.chunks(STEP) {
+                self.heed(self.store.follow_declaration(&row.command, &row.worker, jobs).await?);
+            }
+            if (live.len() as i64) < LIVE_STEP {
+                return Ok(());
+            }
+            walk.after = live.last().copied();
         }
-        Ok(())
     }
 }

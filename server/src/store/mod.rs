@@ -906,15 +906,9 @@ pub trait Store: Send + Sync + 'static {
     async fn declare(&self, declarations: &[Declaration]) -> Result<Vec<CommandRow>>;
     /// Every command that was ever declared.
     async fn commands(&self) -> Result<Vec<CommandRow>>;
-    /// Moves waiting jobs of a command that name no worker of their own to the lane of the named worker it declares, at
-    /// most `limit` ids after `after`; answers where to go on.
-    async fn follow_declaration(
-        &self,
-        command: &str,
-        worker: &str,
-        after: JobId,
-        limit: i64,
-    ) -> Result<(Option<JobId>, Wake)>;
+    /// Moves those of the jobs that wait, are of a command and name no worker of their own to the lane of the named worker
+    /// that it declares.
+    async fn follow_declaration(&self, command: &str, worker: &str, jobs: &[JobId]) -> Result<Wake>;
     /// Stores log lines.
     async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>>;
     /// Stores progress, status and checkpoints.

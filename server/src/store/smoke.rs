@@ -531,7 +531,8 @@ async fn a_lease_on_which_something_was_noted_is_read_before_it_ends(mut bench: 
     let [plain, told, cancelled, taken, logged] = fences[..] else { panic!("{fences:?}") };
     let known = |fence| bench.store.engine.given_out.get(fence);
     assert!(fences.iter().all(|fence| known(*fence).is_some()), "what was leased here is known here");
-    let progress = ProgressWrite { fence: told, progress: None, status: Some("half".into()), checkpoint: None };
+    let progress =
+        ProgressWrite { fence: told, progress: None, status: Some("half".into()), checkpoint: None };
     bench.store.write_progress(&[progress]).await.unwrap();
     let order = CancelOrder {
         job: cancelled.job,
@@ -561,7 +562,10 @@ async fn a_lease_on_which_something_was_noted_is_read_before_it_ends(mut bench: 
     let (stored, gone) = (Finished::Stored(State::Completed), Finished::Repeated(State::Queued));
     let repeated = Finished::Repeated(State::Completed);
     assert_eq!(finished, [stored.clone(), stored.clone(), stored.clone(), gone, stored, repeated]);
-    assert!(fences.iter().all(|fence| bench.store.engine.given_out.get(*fence).is_none()), "ended, so forgotten");
+    assert!(
+        fences.iter().all(|fence| bench.store.engine.given_out.get(*fence).is_none()),
+        "ended, so forgotten"
+    );
     assert_eq!(bench.store.outcome(told.job, Run(1)).await.unwrap().unwrap().status, "half");
     assert_eq!(bench.store.outcome(logged.job, Run(1)).await.unwrap().unwrap().log_sequence, 1);
     assert!(bench.store.cancel_marks().await.unwrap().is_empty());

@@ -435,8 +435,7 @@ mod tests {
         let job = |id| JobRow { id, command: "c".into(), request: vec![1; 9] };
         let rows: Vec<JobRow> = (1..=100).map(job).collect();
         jobs.lock().await.insert_jobs(&rows).await.unwrap();
-        let ended: Vec<EndedRow> =
-            (1..=70).map(|id| EndedRow { job: job(id), result: vec![2; 3] }).collect();
+        let ended: Vec<EndedRow> = (1..=70).map(|id| EndedRow { job: job(id), result: vec![2; 3] }).collect();
         outcomes.lock().await.move_to_history(&ended).await.unwrap();
         let mut bare = jobs.lock().await;
         let counted = "SELECT CAST((SELECT COUNT(*) FROM floor_job) AS TEXT) || ' ' || \

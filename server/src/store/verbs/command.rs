@@ -11,7 +11,7 @@ use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{key, to_json, values};
 use crate::store::verbs::lane::{Lanes, lock_ready_rows, move_rows, place_of, wake_of};
-use crate::store::{CommandRow, Declaration, LabelKind, Payloads, Result, Wake, Walk, WalkSource};
+use crate::store::{CommandRow, Declaration, LabelKind, Payloads, Result, Wake};
 
 impl SqlStore {
     pub(crate) async fn commands(&self) -> Result<Vec<CommandRow>> {
@@ -40,35 +40,25 @@ impl SqlStore {
         &self,
         command: &str,
         worker: &str,
-        after: JobId,
-        limit: i64,
-    ) -> Result<(Option<JobId>, Wake)> {
+        jobs: &[JobId],
+    ) -> Result<Wake> {
         let lane = match worker {
             "" => None,
             worker => self.routes(&[Route::lane(worker)]).await?.first().copied(),
         };
-        let walk = Walk {
-            source: WalkSource::Live,
-            order: crate::model::Order::OldestFirst,
-            after: Some(after),
-            limit,
-        };
-        let ids = self.walk(&walk).await?;
-        let next = ids.last().copied().filter(|_| ids.len() as i64 == limit);
         let concerned: Vec<JobId> = self
-            .views(&ids, Payloads::LeftOut)
+            .views(jobs, Payloads::LeftOut)
             .await?
             .into_iter()
             .filter(|view| matches!(view.phase, Phase::Ready(_)) && follows(&view.job, command, worker))
             .map(|view| view.job.id)
             .collect();
         if concerned.is_empty() {
-            return Ok((next, Wake::default()));
+            return Ok(Wake::default());
         }
-        let wake = transact!(self.engine, Class::Vital, |unit| {
+        transact!(self.engine, Class::Vital, |unit| {
             self.move_to_lane(unit, &concerned, command, (worker, lane))
-        })?;
-        Ok((next, wake))
+        })
     }
 
     async fn move_to_lane(
@@ -148,7 +138,8 @@ async fn declare(unit: &mut Unit<'_>, declarations: &[Declaration]) -> Try<Vec<C
     for one in declarations {
         let was = known.get(&one.command);
         let same = was.map_or(one.worker.is_empty(), |(worker, _)| *worker == one.worker);
-        let change_time = if same { was.map_or(now, |(_, changed)| *changed) } else { now };
+        // A command that is new here and has no named worker changes nothing for any job.
+        let change_time = if same { was.map_or(Time(0), |(_, changed)| *changed) } else { now };
         let schema = (!one.request_schema.is_empty()).then_some(one.request_schema.as_str());
         rows.push(values![
             key(&one.command),

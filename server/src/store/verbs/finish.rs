@@ -707,7 +707,9 @@ async fn delete_leases(unit: &mut Unit<'_>, moves: &[Move<'_>]) -> Try<()> {
     unit.took_back(moves.iter().map(|one| one.held.row.lease.fence.job));
     let left = moves.iter().filter(|one| !one.held.is_taken_back);
     let ended: Vec<&LeaseRow> = left.map(|one| one.held.row).collect();
-    if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, guards_of_leases).await? != ended.len() as u64 {
+    if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, guards_of_leases).await?
+        != ended.len() as u64
+    {
         return Err(Fault::raced("leases"));
     }
     Ok(())
