@@ -8,7 +8,7 @@ use super::unit::unit;
 use super::{BatchAnswer, BatchCall, BatchCounts, BatchItem, Core, Engine, EnqueueAnswer, Error, Result};
 use crate::clock;
 use crate::model::{JobId, Month, Order, RefPolicy, State, View, Wait, limits};
-use crate::store::{Enqueued, LabelKind, NewJob, Payloads, StoreError, Walk, WalkSource};
+use crate::store::{Enqueued, NewJob, Payloads, StoreError, Walk, WalkSource};
 
 /// Ids read in one step of a count.
 const STEP: i64 = 1_000;
@@ -230,7 +230,7 @@ impl Core {
         for range in self.store.months().await? {
             let mut after = None;
             loop {
-                let source = WalkSource::Label(range.month, LabelKind::Batch, batch_id.to_owned());
+                let source = WalkSource::Batch(range.month, batch_id.to_owned());
                 let walk = Walk { source, order: Order::OldestFirst, after, limit: STEP };
                 let ids = self.store.walk(&walk).await?;
                 for view in self.store.views(&ids, Payloads::LeftOut).await? {

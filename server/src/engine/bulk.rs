@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::list::label;
+use super::list::indexed;
 use super::unit::unit;
 use super::{
     Bulk, CancelManyCall, CancelledMany, Core, Engine, Error, RequeueManyCall, RequeuedMany, Result,
@@ -153,13 +153,9 @@ struct Sweep {
 impl Sweep {
     /// Over jobs that have not ended: by the most telling option that an index serves, else all that live.
     async fn over_live(core: &Arc<Core>, filter: Filter) -> Result<Self> {
-        let sources = match label(&filter) {
-            None => VecDeque::from([WalkSource::Live]),
-            Some((kind, value)) => {
-                let months = months(core).await?;
-                months.into_iter().map(|month| WalkSource::Label(month, kind, value.clone())).collect()
-            }
-        };
+        let months = months(core).await?;
+        let found: Option<VecDeque<_>> = months.into_iter().map(|month| indexed(&filter, month)).collect();
+        let sources = found.unwrap_or_else(|| VecDeque::from([WalkSource::Live]));
         Ok(Self::over(filter, sources))
     }
 
@@ -171,10 +167,7 @@ impl Sweep {
             Some(month) => *of == month,
             None => *at >= newest,
         });
-        let source = |(_, month)| match label(&filter) {
-            Some((kind, value)) => WalkSource::Label(month, kind, value),
-            None => WalkSource::Month(month),
-        };
+        let source = |(_, month)| indexed(&filter, month).unwrap_or(WalkSource::Month(month));
         let sources = wanted.map(source).collect();
         Ok(Self::over(filter, sources))
     }

@@ -113,12 +113,10 @@ fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
     let ends = months.iter().skip(1).map(|next| next.first).chain([JobId(i64::MAX)]);
     let ranges: Vec<(Month, JobId, JobId)> =
         months.iter().zip(ends).map(|(range, end)| (range.month, range.first, end)).collect();
-    let source = |month: Month| match label(&call.filter) {
-        Some((kind, value)) => WalkSource::Label(month, kind, value),
-        None => WalkSource::Month(month),
+    let of_month = |(month, from, to): &(Month, JobId, JobId)| {
+        let source = indexed(&call.filter, *month).unwrap_or(WalkSource::Month(*month));
+        Stretch { source, from: *from, to: *to }
     };
-    let of_month =
-        |(month, from, to): &(Month, JobId, JobId)| Stretch { source: source(*month), from: *from, to: *to };
     let mut stretches: Vec<Stretch> = if let Some(month) = call.month {
         ranges.iter().filter(|(of, _, _)| *of == month).map(of_month).collect()
     } else if call.filter.wants_only_live() {
@@ -138,8 +136,15 @@ fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
     stretches
 }
 
-/// The most telling option that an index serves.
-pub(super) fn label(filter: &Filter) -> Option<(LabelKind, String)> {
+/// The jobs of a month with the most telling option that an index serves.
+pub(super) fn indexed(filter: &Filter, month: Month) -> Option<WalkSource> {
+    if !filter.batch_id.is_empty() {
+        return Some(WalkSource::Batch(month, filter.batch_id.clone()));
+    }
+    label(filter).map(|(kind, value)| WalkSource::Label(month, kind, value))
+}
+
+fn label(filter: &Filter) -> Option<(LabelKind, String)> {
     let parent = filter.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
     let ending = match filter.states.as_slice() {
         [State::Failed] => "failed",
@@ -147,7 +152,6 @@ pub(super) fn label(filter: &Filter) -> Option<(LabelKind, String)> {
         _ => "",
     };
     [
-        (LabelKind::Batch, filter.batch_id.as_str()),
         (LabelKind::Parent, parent.as_str()),
         (LabelKind::Task, filter.recurring_task.as_str()),
         (LabelKind::Tag, filter.tag.as_str()),

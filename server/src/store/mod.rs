@@ -563,33 +563,31 @@ pub struct LockWalk {
     pub limit: i64,
 }
 
-/// Which options can be found by index.
+/// Which options can be found by index; batch ids by one of their own. The numbers are stored, 2 must not come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LabelKind {
     /// The tag.
-    Tag,
-    /// The batch id.
-    Batch,
+    Tag = 1,
     /// The user id.
-    User,
+    User = 3,
     /// Who created it.
-    CreatedBy,
+    CreatedBy = 4,
     /// The parent's id.
-    Parent,
+    Parent = 5,
     /// The named worker.
-    Worker,
+    Worker = 6,
     /// A job that it depends on.
-    DependsOn,
+    DependsOn = 7,
     /// The ending of a run that did not complete: `failed` or `cancelled`.
-    Ending,
+    Ending = 8,
     /// The name of the recurring task.
-    Task,
+    Task = 9,
 }
 
 impl LabelKind {
     /// The number that is stored.
     pub fn code(self) -> i64 {
-        self as i64 + 1
+        self as i64
     }
 }
 
@@ -672,6 +670,8 @@ pub enum WalkSource {
     Month(Month),
     /// The jobs of the month with this label.
     Label(Month, LabelKind, String),
+    /// The jobs of the month with this batch id, among which may be some that retention has forgotten.
+    Batch(Month, String),
     /// Every job that has not ended, of whatever month.
     Live,
 }

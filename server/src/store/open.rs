@@ -77,6 +77,7 @@ pub(crate) async fn open_store(url: &str, options: OpenOptions) -> Result<Arc<Sq
     }
     let store = Arc::new(SqlStore::new(engine, path, lock));
     if serves {
+        store.complete_months().await?;
         judge(&store.check().await?, options.require_durable)?;
     }
     Ok(store)

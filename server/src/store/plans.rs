@@ -161,6 +161,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
         format!("job_{month} SELECT seq, 1, 0, 0, 1, 15, 0, x'00', 0, NULL, '{{}}', NULL"),
         format!("job_attempt_{month} SELECT seq, 1, 1, 1, 3, x'', '', 0, 0, 'x'"),
         format!("job_label_{month} SELECT 1, x'31', seq"),
+        format!("job_batch_{month} SELECT x'31', seq, seq"),
         "recurring_task SELECT seq, CAST(seq AS {bytes}), 1, seq, 0, 0, '{}', '{}', 0, NULL, NULL"
             .replace("{bytes}", if store.engine.dialect() == Dialect::MySql { "BINARY" } else { "BLOB" }),
         "recurring_tick SELECT seq, seq % 7, seq, 0, 0, 0".to_owned(),
@@ -177,7 +178,7 @@ async fn fill(store: &SqlStore, month: Month, from: usize, to: usize) {
     unit.lent.connection.run("COMMIT".into()).await.unwrap();
     if store.engine.dialect() == Dialect::MySql {
         let analyze = format!(
-            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, recurring_task, recurring_tick, outcome_{month}, job_{month}, job_label_{month}, delivery, delivery_try"
+            "ANALYZE TABLE job_ready, job_lease, job_ref, lane, job_edge, job_ended, job_pending, named_lock, recurring_task, recurring_tick, outcome_{month}, job_{month}, job_label_{month}, job_batch_{month}, delivery, delivery_try"
         );
         unit.lent.connection.look_up(&analyze).await.unwrap();
     }

@@ -41,6 +41,7 @@ macro_rules! on_both {
     };
 }
 
+mod batches;
 mod history;
 mod locks;
 
@@ -996,7 +997,7 @@ async fn a_second_process_on_one_file_is_told_so() {
 /// Makes the month of a store's jobs an old one: renames its tables and rows.
 async fn make_old(bench: &Bench, path: &Path, old: Month) {
     let month = bench.store.months().await.unwrap()[0].month;
-    let sql: Vec<String> = ["job", "outcome", "job_attempt", "job_log", "job_label"]
+    let sql: Vec<String> = verbs::MONTH_TABLES
         .iter()
         .map(|table| format!("ALTER TABLE {table}_{month} RENAME TO {table}_{old}"))
         .chain([

@@ -9,13 +9,13 @@ on_both! {
     what_is_past_its_retention_is_forgotten_and_nothing_else
 }
 
-const OLD: Month = Month(202_401);
+pub(super) const OLD: Month = Month(202_401);
 
 /// Makes the month of a store's jobs an old one: renames its tables and rows.
-async fn age(bench: &Bench) {
+pub(super) async fn age(bench: &Bench) {
     let month = bench.store.months().await.unwrap()[0].month;
     let prefix = bench.store.engine.texts.prefix();
-    let renamed = ["job", "outcome", "job_attempt", "job_log", "job_label"]
+    let renamed = verbs::MONTH_TABLES
         .map(|table| format!("ALTER TABLE {prefix}{table}_{month} RENAME TO {prefix}{table}_{OLD}"));
     let rows = [
         format!("UPDATE {prefix}month SET month = {}", OLD.0),
@@ -43,7 +43,7 @@ async fn some_jobs(bench: &mut Bench) -> (JobId, JobId, JobId) {
     (done, broken, waits)
 }
 
-async fn cancel(bench: &Bench, job: JobId) {
+pub(super) async fn cancel(bench: &Bench, job: JobId) {
     let order = CancelOrder {
         job,
         reason: CancelReason::Client,

@@ -65,10 +65,21 @@ CREATE TABLE IF NOT EXISTS {a}{p}job_log_{m} (
     PRIMARY KEY (job_id, run, epoch, sequence)
 ) {narrow};
 
--- One row for each set option that lists can filter by; written at enqueue, or at the end of a failed run.
+-- One row for each set option that lists can filter by, but the batch id; written at enqueue, or at the end of a failed run.
 CREATE TABLE IF NOT EXISTS {a}{p}job_label_{m} (
     kind BIGINT NOT NULL,
     value {key:1020} NOT NULL,
     job_id BIGINT NOT NULL,
     PRIMARY KEY (kind, value, job_id)
+) {narrow};
+
+-- Jobs first to last, each of which has this batch id among its options and was stored by the same transaction: a batch of a
+-- thousand is one row, a job that was enqueued alone a stretch of one. The stretches of one batch id hold no job twice and no
+-- other job, so that they do not overlap. A stretch of one is deleted when its job is forgotten; a longer one stays until its
+-- month is dropped, and may name jobs that are gone.
+CREATE TABLE IF NOT EXISTS {a}{p}job_batch_{m} (
+    batch_id {key:1020} NOT NULL,
+    first_id BIGINT NOT NULL,
+    last_id BIGINT NOT NULL,
+    PRIMARY KEY (batch_id, first_id)
 ) {narrow};

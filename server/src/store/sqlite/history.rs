@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 use crate::model::{JobId, Month};
 use crate::store::caches::MonthRow;
 use crate::store::connection::{Class, Connection};
-use crate::store::dialect::{self, Dialect};
+use crate::store::dialect::{self, Dialect, Setting};
 use crate::store::fault::{Fault, Try};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::values;
+use crate::store::verbs::MONTH_TABLES;
 use crate::store::{Result, StoreError};
 
 /// Files that one connection keeps attached; SQLite allows ten.
 const ATTACHED_MAX: usize = 8;
 /// Jobs that one step deletes.
 const STEP: usize = 500;
-/// Tables of a month whose rows name a job.
+/// Tables of a month whose rows stand for one job each; all but labels are found by it.
 const TABLES: [&str; 5] = ["job", "outcome", "job_attempt", "job_log", "job_label"];
 
 impl SqlStore {
@@ -80,7 +81,8 @@ impl SqlStore {
         };
         let mut unit = self.engine.begin_reading(Class::History).await?;
         let file = database.with_file_name(name);
-        attach(&mut unit.lent.connection, &file, row.month).await?;
+        let attached = Attached { file: &file, month: row.month, prefix: self.engine.texts.prefix() };
+        attach(&mut unit.lent.connection, &attached).await?;
         let answer = work(&mut unit).await?;
         unit.lent.give_back();
         Ok(answer)
@@ -124,30 +126,38 @@ async fn can_move(unit: &mut Unit<'_>, month: Month) -> Try<bool> {
     Ok(!any.is_empty() && live.is_empty())
 }
 
-async fn attach(connection: &mut Connection, file: &Path, month: Month) -> Try<()> {
+async fn attach(connection: &mut Connection, attached: &Attached<'_>) -> Try<()> {
+    let Attached { file, month, .. } = attached;
     if !file.exists() {
         let why =
             format!("{} is missing: put the file of month {month} back beside the database", file.display());
         return Err(Fault::Store(StoreError::Unavailable(why)));
     }
-    attach_or_make(connection, file, month).await
+    attach_or_make(connection, attached).await
 }
 
-async fn attach_or_make(connection: &mut Connection, file: &Path, month: Month) -> Try<()> {
+/// Attaches a month's file and makes the tables that it lacks: all of a new one, and those that came after an old one.
+async fn attach_or_make(connection: &mut Connection, attached: &Attached<'_>) -> Try<()> {
+    let Attached { file, month, prefix } = *attached;
     let schema = format!("history_{month}");
     let list = connection.look_up("PRAGMA database_list").await?;
     let names: Vec<String> = list.into_iter().filter_map(|row| row.into_iter().nth(1)).collect();
     if names.contains(&schema) {
         return Ok(());
     }
-    let attached: Vec<&String> = names.iter().filter(|name| name.starts_with("history_")).collect();
-    if attached.len() >= ATTACHED_MAX
-        && let Some(oldest) = attached.first()
+    let others: Vec<&String> = names.iter().filter(|name| name.starts_with("history_")).collect();
+    if others.len() >= ATTACHED_MAX
+        && let Some(oldest) = others.first()
     {
         connection.run(format!("DETACH DATABASE {oldest}")).await?;
     }
     let path = file.to_string_lossy().replace('\'', "''");
-    connection.run(format!("ATTACH DATABASE '{path}' AS {schema}")).await
+    connection.run(format!("ATTACH DATABASE '{path}' AS {schema}")).await?;
+    let setting = Setting { dialect: Dialect::Sqlite, prefix, place: Place::Moved(month), rows: 1 };
+    for statement in dialect::statements(include_str!("../sql/month.sql"), Dialect::Sqlite) {
+        connection.run(setting.expand(&statement)).await?;
+    }
+    Ok(())
 }
 
 async fn detach(connection: &mut Connection, month: Month) -> Try<()> {
@@ -156,15 +166,11 @@ async fn detach(connection: &mut Connection, month: Month) -> Try<()> {
 
 /// Copies the whole month into its file, in one transaction that writes to that file alone.
 async fn copy(unit: &mut Unit<'_>, attached: &Attached<'_>) -> Try<()> {
-    let setting = unit.engine.texts.setting(Place::Moved(attached.month), 1);
     let connection = &mut unit.lent.connection;
-    attach_or_make(connection, attached.file, attached.month).await?;
+    attach_or_make(connection, attached).await?;
     connection.run("BEGIN".into()).await?;
     let copied = async {
-        for statement in dialect::statements(include_str!("../sql/month.sql"), Dialect::Sqlite) {
-            connection.run(setting.expand(&statement)).await?;
-        }
-        for table in TABLES {
+        for table in MONTH_TABLES {
             let (here, there) = (attached.here(table), attached.there(table));
             let columns = columns(connection, attached, table).await?;
             connection
@@ -180,7 +186,7 @@ async fn copy(unit: &mut Unit<'_>, attached: &Attached<'_>) -> Try<()> {
 /// Deletes some jobs that the copy holds as they are; says whether there may be more.
 async fn delete_step(unit: &mut Unit<'_>, attached: &Attached<'_>) -> Try<bool> {
     let connection = &mut unit.lent.connection;
-    attach(connection, attached.file, attached.month).await?;
+    attach(connection, attached).await?;
     connection.run("BEGIN IMMEDIATE".into()).await?;
     let deleted = delete_copied(connection, attached).await;
     let more = end(connection, deleted).await?;
@@ -206,6 +212,10 @@ async fn delete_copied(connection: &mut Connection, attached: &Attached<'_>) -> 
         connection
             .run(format!("DELETE FROM {labels} WHERE job_id NOT IN (SELECT job_id FROM {here})"))
             .await?;
+        // A walk reads both places: a stretch need only be in one, whichever jobs of it came back.
+        let (here, there) = (attached.here("job_batch"), attached.there("job_batch"));
+        let key = "batch_id, first_id";
+        connection.run(format!("DELETE FROM {here} WHERE ({key}) IN (SELECT {key} FROM {there})")).await?;
     }
     connection.run("COMMIT".into()).await?;
     Ok(!jobs.is_empty())
@@ -213,7 +223,7 @@ async fn delete_copied(connection: &mut Connection, attached: &Attached<'_>) -> 
 
 async fn copy_back(unit: &mut Unit<'_>, attached: &Attached<'_>, job: JobId) -> Try<()> {
     let connection = &mut unit.lent.connection;
-    attach(connection, attached.file, attached.month).await?;
+    attach(connection, attached).await?;
     connection.run("BEGIN IMMEDIATE".into()).await?;
     let copied = async {
         for table in TABLES {

@@ -13,6 +13,7 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, values};
+use crate::store::verbs::batch::insert_batches;
 use crate::store::verbs::claim::{LoopKey, lock_loops};
 use crate::store::verbs::family::{Family, cancelled_by_parent};
 use crate::store::verbs::finish::{insert_outcomes, label_endings};
@@ -376,6 +377,7 @@ async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<Job
         };
         let labels = jobs.iter().flat_map(|job| labels_of(job)).collect();
         unit.insert(Sql::InsertLabels, Place::Month(month), labels).await?;
+        insert_batches(unit, month, &jobs).await?;
     }
     Ok(())
 }
@@ -385,7 +387,6 @@ pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
     let parent = spec.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
     let labels = [
         (LabelKind::Tag, spec.tag.clone()),
-        (LabelKind::Batch, spec.batch_id.clone()),
         (LabelKind::User, spec.user_id.clone()),
         (LabelKind::CreatedBy, spec.created_by.clone()),
         (LabelKind::Parent, parent),

@@ -13,14 +13,13 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, values};
+use crate::store::verbs::batch::delete_batches;
 use crate::store::verbs::enqueue::{keys_of, labels_of};
-use crate::store::verbs::ids;
+use crate::store::verbs::{MONTH_TABLES, ids};
 use crate::store::{DropAnswer, LabelKind, MonthFigures, MonthKept, Result, StoreError};
 
 /// Keys looked through in one step.
 const STEP: i64 = 1_000;
-/// Tables of one month.
-const TABLES: [&str; 5] = ["job", "outcome", "job_attempt", "job_log", "job_label"];
 
 impl SqlStore {
     pub(crate) async fn month_figures(&self, month: Month) -> Result<Option<MonthFigures>> {
@@ -62,8 +61,9 @@ impl SqlStore {
         if self.engine.dialect() == Dialect::Sqlite {
             return Ok(0);
         }
-        let names =
-            TABLES.map(|table| format!("'{}{table}_{}'", self.engine.texts.prefix(), row.month)).join(", ");
+        let names = MONTH_TABLES
+            .map(|table| format!("'{}{table}_{}'", self.engine.texts.prefix(), row.month))
+            .join(", ");
         let asked = format!(
             "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED) FROM information_schema.tables \
              WHERE table_schema = DATABASE() AND table_name IN ({names})"
@@ -106,7 +106,8 @@ impl SqlStore {
                     (row.first, *end)
                 ))?;
             }
-            let names = TABLES.map(|table| format!("{}{table}_{}", self.engine.texts.prefix(), row.month));
+            let names =
+                MONTH_TABLES.map(|table| format!("{}{table}_{}", self.engine.texts.prefix(), row.month));
             read!(self.engine, Class::Vital, |unit| async {
                 for name in &names {
                     unit.lent.connection.run(format!("DROP TABLE IF EXISTS {name}")).await?;
@@ -178,6 +179,7 @@ impl SqlStore {
             .collect();
         let bound = |chunk: &[Vec<Value>]| chunk.concat();
         unit.execute_each(Sql::DeleteLabels, Place::Month(month), &labels, bound).await?;
+        delete_batches(unit, month, &gone).await?;
         let keys: Vec<Vec<Value>> = gone
             .iter()
             .flat_map(|job| keys_of(job).into_iter().map(|(text, _)| values![key(&text), job.id]))

@@ -79,6 +79,15 @@ impl SqlStore {
         })
     }
 
+    /// Makes the tables that came with this version in the months that there are already.
+    pub(crate) async fn complete_months(&self) -> Result<()> {
+        self.reload_months().await?;
+        for row in self.months.all().iter() {
+            self.prepare_month(row.month).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn months(&self) -> Result<Vec<MonthRange>> {
         self.reload_months().await?;
         let rows = self.months.all();

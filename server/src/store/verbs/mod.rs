@@ -1,5 +1,6 @@
 //! The verbs, grouped by what they are about. Each is one unit of work; all are written once for both databases.
 
+mod batch;
 mod cancel;
 mod claim;
 mod command;
@@ -31,6 +32,10 @@ pub(super) use upkeep::REAPER;
 use super::rows::LeaseRow;
 use super::value::{Value, values};
 use crate::model::{JobId, Lease};
+
+/// Tables of one month, as `month.sql` makes them.
+pub(super) const MONTH_TABLES: [&str; 6] =
+    ["job", "outcome", "job_attempt", "job_log", "job_label", "job_batch"];
 
 /// The keys of jobs.
 fn ids(jobs: &[JobId]) -> Vec<Value> {

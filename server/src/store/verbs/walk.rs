@@ -6,34 +6,28 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read};
 use crate::store::value::{Value, key, values};
+use crate::store::verbs::batch::read_batch;
 use crate::store::{Result, Walk, WalkSource};
 
 impl SqlStore {
     pub(crate) async fn walk(&self, walk: &Walk) -> Result<Vec<JobId>> {
-        let (month, sql) = match (&walk.source, walk.order) {
-            (WalkSource::Month(month), Order::OldestFirst) => (Some(*month), Sql::WalkMonthUp),
-            (WalkSource::Month(month), Order::NewestFirst) => (Some(*month), Sql::WalkMonthDown),
-            (WalkSource::Label(month, ..), Order::OldestFirst) => (Some(*month), Sql::WalkLabelUp),
-            (WalkSource::Label(month, ..), Order::NewestFirst) => (Some(*month), Sql::WalkLabelDown),
-            (WalkSource::Live, Order::OldestFirst) => (None, Sql::WalkLiveUp),
-            (WalkSource::Live, Order::NewestFirst) => (None, Sql::WalkLiveDown),
-        };
-        match month {
-            None => read!(self.engine, |unit| read_ids(unit, sql, Place::Fixed, walk)),
-            Some(month) => self.walk_month(walk, month, sql).await,
+        match walk.source {
+            WalkSource::Live => read!(self.engine, |unit| read_ids(unit, Place::Fixed, walk)),
+            WalkSource::Month(month) | WalkSource::Label(month, ..) | WalkSource::Batch(month, _) => {
+                self.walk_month(walk, month).await
+            }
         }
     }
 
-    async fn walk_month(&self, walk: &Walk, month: Month, sql: Sql) -> Result<Vec<JobId>> {
+    async fn walk_month(&self, walk: &Walk, month: Month) -> Result<Vec<JobId>> {
         let known = || self.months.all().iter().find(|row| row.month == month).cloned();
         if known().is_none() {
             self.reload_months().await?;
         }
         let Some(row) = known() else { return Ok(Vec::new()) };
-        let mut found = read!(self.engine, |unit| read_ids(unit, sql, Place::Month(month), walk))?;
+        let mut found = read!(self.engine, |unit| read_ids(unit, Place::Month(month), walk))?;
         if row.moved_to.is_some() {
-            let moved =
-                self.read_moved(&row, async |unit| read_ids(unit, sql, Place::Moved(month), walk).await);
+            let moved = self.read_moved(&row, async |unit| read_ids(unit, Place::Moved(month), walk).await);
             found.extend(moved.await?);
             found.sort_unstable();
             found.dedup();
@@ -46,7 +40,7 @@ impl SqlStore {
     }
 }
 
-async fn read_ids(unit: &mut Unit<'_>, sql: Sql, place: Place, walk: &Walk) -> Try<Vec<JobId>> {
+async fn read_ids(unit: &mut Unit<'_>, place: Place, walk: &Walk) -> Try<Vec<JobId>> {
     let beyond = walk.after.map_or_else(
         || match walk.order {
             Order::OldestFirst => 0,
@@ -54,12 +48,21 @@ async fn read_ids(unit: &mut Unit<'_>, sql: Sql, place: Place, walk: &Walk) -> T
         },
         |job| job.0,
     );
-    let mut bound: Vec<Value> = match &walk.source {
-        WalkSource::Month(_) => values![beyond],
-        WalkSource::Label(_, kind, value) => values![kind.code(), key(value), beyond],
-        WalkSource::Live => values![beyond, beyond],
+    let (up, down, mut bound) = match &walk.source {
+        WalkSource::Month(_) => (Sql::WalkMonthUp, Sql::WalkMonthDown, values![beyond]),
+        WalkSource::Label(_, kind, value) => {
+            (Sql::WalkLabelUp, Sql::WalkLabelDown, values![kind.code(), key(value), beyond])
+        }
+        WalkSource::Live => (Sql::WalkLiveUp, Sql::WalkLiveDown, values![beyond, beyond]),
+        WalkSource::Batch(_, batch_id) => {
+            return read_batch(unit, place, batch_id, (walk.order, beyond), walk.limit).await;
+        }
     };
     bound.push(Value::Int(walk.limit));
+    let sql = match walk.order {
+        Order::OldestFirst => up,
+        Order::NewestFirst => down,
+    };
     let rows = unit.fetch(sql, place, bound).await?;
     rows.into_iter().map(|mut row| Ok(JobId(row.int()?))).collect()
 }
