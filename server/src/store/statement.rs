@@ -1,5 +1,6 @@
 //! Every statement there is, by name, and the texts made of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -7,8 +8,7 @@ use super::connection::Names;
 use super::dialect::{Dialect, Setting};
 use crate::model::Month;
 
-/// Rows of one statement at most. Batches are split into powers of two up to this, so that the shapes stay few and
-/// every connection keeps them prepared.
+/// Rows of one statement at most.
 pub(crate) const STATEMENT_ROWS_MAX: usize = 128;
 
 macro_rules! statements {
@@ -280,7 +280,7 @@ impl Place {
 
 /// The texts of statements for one database, made once.
 ///
-/// They are leaked: their number is that of statements times eight sizes times the months that a process sees.
+/// They are leaked: their number is that of statements times a dozen sizes times the months that a process sees.
 pub(crate) struct Texts {
     dialect: Dialect,
     prefix: String,
@@ -330,12 +330,24 @@ impl Texts {
     }
 }
 
-/// The sizes in which `rows` rows are sent: the largest powers of two that are left.
-pub(crate) fn next_chunk(rows: usize) -> usize {
-    match rows {
-        0 => 0,
-        rows if rows >= STATEMENT_ROWS_MAX => STATEMENT_ROWS_MAX,
-        rows => 1 << rows.ilog2(),
+/// The sizes in which rows are inserted: few, for the statements to stay prepared, and close enough that two or three make
+/// up any number.
+const INSERT_SIZES: [usize; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, STATEMENT_ROWS_MAX];
+
+/// How many of so many rows the next insert takes.
+pub(crate) fn rows_of_insert(rows: usize) -> usize {
+    INSERT_SIZES.into_iter().rev().find(|size| *size <= rows).unwrap_or_default()
+}
+
+/// Items, and the last once more until their number is a power of two: each statement over keys finds a row once however
+/// often it is named, and one statement is one round trip.
+pub(crate) fn filled<T: Clone>(items: &[T]) -> Cow<'_, [T]> {
+    let missing = items.len().next_power_of_two() - items.len();
+    match items.last() {
+        Some(last) if missing > 0 => {
+            items.iter().chain(std::iter::repeat_n(last, missing)).cloned().collect()
+        }
+        _ => Cow::Borrowed(items),
     }
 }
 
@@ -344,14 +356,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_cut_into_powers_of_two() {
-        let mut left = 300;
-        let mut chunks = Vec::new();
-        while left > 0 {
-            chunks.push(next_chunk(left));
-            left -= next_chunk(left);
-        }
-        assert_eq!(chunks, [128, 128, 32, 8, 4]);
+    fn any_number_of_rows_is_inserted_by_few_statements_of_few_sizes() {
+        let parts = |rows: usize| {
+            let mut left = rows;
+            let next = move || {
+                let size = rows_of_insert(left);
+                left -= size;
+                (size > 0).then_some(size)
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(300), [128, 128, 32, 12]);
+        assert_eq!(parts(63), [48, 12, 3]);
+        assert!((1..=STATEMENT_ROWS_MAX).all(|rows| parts(rows).len() <= 4));
+    }
+
+    #[test]
+    fn keys_are_filled_up_to_a_power_of_two() {
+        assert_eq!(*filled(&[7, 8, 9]), [7, 8, 9, 9]);
+        assert!(matches!(filled(&[7, 8]), Cow::Borrowed([7, 8])));
+        assert!(filled::<u8>(&[]).is_empty());
     }
 
     #[test]

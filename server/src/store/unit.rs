@@ -9,7 +9,7 @@ use super::connection::{Class, Lent, Pools};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
 use super::rows::LeaseRow;
-use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, next_chunk};
+use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, filled, rows_of_insert};
 use super::tallies::Tallies;
 use super::value::{Columns, Value};
 use super::{Result, StoreError};
@@ -143,8 +143,9 @@ impl<'e> Unit<'e> {
         Ok(stored)
     }
 
-    /// Runs a statement over items, many at a time; answers how many rows it found or changed.
-    pub(crate) async fn execute_each<T: Sync>(
+    /// Runs a statement over items, many at a time; answers how many rows it found or changed. An item may be named twice:
+    /// see [`filled`].
+    pub(crate) async fn execute_each<T: Clone + Send + Sync>(
         &mut self,
         sql: Sql,
         place: Place,
@@ -152,15 +153,15 @@ impl<'e> Unit<'e> {
         values: impl Fn(&[T]) -> Vec<Value> + Send + Sync,
     ) -> Try<u64> {
         let mut changed = 0;
-        for chunk in chunks(items) {
+        for chunk in items.chunks(STATEMENT_ROWS_MAX).map(filled) {
             let text = self.engine.texts.get(sql, place, chunk.len());
-            changed += self.lent.connection.execute(text, values(chunk)).await?;
+            changed += self.lent.connection.execute(text, values(&chunk)).await?;
         }
         Ok(changed)
     }
 
-    /// Runs a statement over items, many at a time; answers its rows.
-    pub(crate) async fn fetch_each<T: Sync>(
+    /// Runs a statement over items, many at a time; answers its rows. An item may be named twice: see [`filled`].
+    pub(crate) async fn fetch_each<T: Clone + Send + Sync>(
         &mut self,
         sql: Sql,
         place: Place,
@@ -168,8 +169,8 @@ impl<'e> Unit<'e> {
         values: impl Fn(&[T]) -> Vec<Value> + Send + Sync,
     ) -> Try<Vec<Columns>> {
         let mut rows = Vec::new();
-        for chunk in chunks(items) {
-            rows.extend(self.fetch_shape(sql, place, chunk.len(), values(chunk)).await?);
+        for chunk in items.chunks(STATEMENT_ROWS_MAX).map(filled) {
+            rows.extend(self.fetch_shape(sql, place, chunk.len(), values(&chunk)).await?);
         }
         Ok(rows)
     }
@@ -247,15 +248,6 @@ impl<'e> Unit<'e> {
     }
 }
 
-fn chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
-    let mut left = items;
-    std::iter::from_fn(move || {
-        let (chunk, rest) = left.split_at(next_chunk(left.len()));
-        left = rest;
-        (!chunk.is_empty()).then_some(chunk)
-    })
-}
-
 /// Rows on their way into statements.
 struct Parts<R> {
     rows: R,
@@ -277,14 +269,14 @@ impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
         Ok(Some((count, self.made.drain(..count).flatten().collect())))
     }
 
-    /// The largest power of two of rows that one statement takes; one row goes whatever its size.
+    /// The most rows that one statement takes; one row goes whatever its size.
     fn fitting(&self) -> usize {
         let mut bytes = 0;
         let fits = |row: &&Vec<Value>| {
             bytes += row.iter().map(Value::size).sum::<usize>();
             bytes <= STATEMENT_BYTES_MAX
         };
-        next_chunk(self.made.iter().take_while(fits).count().max(1))
+        rows_of_insert(self.made.iter().take_while(fits).count().max(1))
     }
 }
 

@@ -30,6 +30,7 @@ impl SqlStore {
 }
 
 /// How far the log of a lease is stored, before and after this batch.
+#[derive(Clone)]
 struct LogMark {
     fence: Fence,
     from: i64,
