@@ -57,6 +57,7 @@ on_both! {
     an_expired_job_is_found_and_cancelled
     a_thousand_jobs_go_through_in_batches
     a_lease_on_which_something_was_noted_is_read_before_it_ends
+    a_command_without_a_named_worker_changes_nothing
     a_session_beats_drains_and_ends
     requests_are_forgotten_when_they_are_old
     walks_go_both_ways
@@ -571,6 +572,27 @@ async fn a_lease_on_which_something_was_noted_is_read_before_it_ends(mut bench: 
     assert_eq!(bench.store.outcome(logged.job, Run(1)).await.unwrap().unwrap().log_sequence, 1);
     assert!(bench.store.cancel_marks().await.unwrap().is_empty());
     assert_eq!(bench.state(taken.job).await, State::Queued);
+}
+
+async fn a_command_without_a_named_worker_changes_nothing(bench: Bench) {
+    let declare = async |worker: &str| {
+        let one = super::Declaration {
+            command: "c".into(),
+            worker: worker.into(),
+            version: "".into(),
+            request_schema: "".into(),
+        };
+        let changed = bench.store.declare(&[one]).await.unwrap();
+        let known = bench.store.commands().await.unwrap().remove(0);
+        (changed.len(), known.change_time)
+    };
+    let never = Time(0);
+    assert_eq!(declare("").await, (0, never), "waiting jobs are looked through for changes only");
+    let (changed, first) = declare("lane").await;
+    assert!(changed == 1 && first > never);
+    assert_eq!(declare("lane").await, (0, first));
+    let (changed, last) = declare("").await;
+    assert!(changed == 1 && last >= first);
 }
 
 async fn a_session_beats_drains_and_ends(bench: Bench) {
