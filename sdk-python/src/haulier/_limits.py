@@ -16,8 +16,6 @@ PAYLOAD_BYTES_MAX: Final = 3 << 20
 # Calls.
 CALL_TIMEOUT: Final = timedelta(seconds=30)
 """One call with all its retries."""
-NO_WORKER_WAIT: Final = timedelta(seconds=10)
-"""A transient run is asked for again so long when no worker process was there to take it; the server waits by itself too."""
 RETRY_DELAY_FIRST: Final = 0.05
 RETRY_DELAY_MAX: Final = 2.0
 RECONNECT_DELAY_MAX: Final = 2.0
