@@ -8,7 +8,8 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _limits as limits
@@ -60,16 +61,15 @@ class Attempt(Held):
     pending: Sequence[Reported[EnqueuedJob]] = ()
     """Jobs being made; the outcome waits for those that the handler did not wait for."""
     with_outcome: Sequence[enqueue_pb2.EnqueueItem] = ()
-    _job: Job | None = None
+    _job: Callable[[], Job | None] = staticmethod(lambda: None)
+    """The job, as long as anyone has it."""
     _log_bytes = 0
     _log_dropped = 0
     _log_waiters: tuple[concurrent.futures.Future[None], ...] = ()
 
-    def __init__(
-        self, leased: lease_pb2.LeasedJob, lease: str, definition: CommandDefinition, session: Session, received: float
-    ) -> None:
+    def __init__(self, leased: lease_pb2.LeasedJob, definition: CommandDefinition, session: Session, received: float) -> None:
         self.leased = leased
-        self.lease = lease
+        self.lease = leased.lease
         self.definition = definition
         self.session = session
         self.received = received
@@ -78,14 +78,13 @@ class Attempt(Held):
     @property
     def job(self) -> Job:
         """The job, for the handler's hands. Made when it is first asked for: many handlers never do."""
-        job = self._job
-        if job is None:
-            with _lock:
-                job = self._job
-                if job is None:
-                    job = self._job = Job(self.leased, self, self.received)
-                    if self.stop is not None:
-                        job._signal(self.stop)  # noqa: SLF001
+        with _lock:
+            job = self._job()
+            if job is None:
+                job = Job(self.leased, self, self.received)
+                self._job = weakref.ref(job)  # or each would hold the other until such circles are searched for
+                if self.stop is not None:
+                    job._signal(self.stop)  # noqa: SLF001
         return job
 
     @property
@@ -107,14 +106,16 @@ class Attempt(Held):
             return False
         with _lock:  # a job that is made meanwhile has it too
             self.stop = signal
-            if self._job is not None:
-                self._job._signal(signal)  # noqa: SLF001
+            job = self._job()
+            if job is not None:
+                job._signal(signal)  # noqa: SLF001
         return before is None
 
-    def part(self) -> None:
-        """Its handler has ended: job and attempt no longer hold each other, and are freed without a search for such circles."""
-        if self._job is not None:
-            self._job = None
+    def end(self) -> None:
+        """Its handler has ended, or is no longer waited for."""
+        self.ended = True
+        for timer in self.stop_timers:
+            timer.cancel()
 
     # The port of the job: called from any thread.
 

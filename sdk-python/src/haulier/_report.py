@@ -14,7 +14,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -22,6 +22,7 @@ import grpc.aio
 
 from . import _limits as limits
 from ._attempt import unstorable
+from ._bell import Bell
 from ._errors import AbortedError, Cancelled
 from ._held import COMPLETED, Line
 from ._methods import REPORT_JOBS
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from ._attempt import Attempt
 
 _log = logging.getLogger("haulier")
+
+End = tuple["Attempt", "report_pb2.OutcomeReport | None"]
+"""An attempt whose handler has ended, and what came of it; None: nothing is to be told."""
 
 
 class ReportListener(Protocol):
@@ -81,7 +85,7 @@ class Reports:
         self._received: list[tuple[int, int, Callable[[], None]]] = []
         self._outcome_count = 0
         self._settled = False
-        self._wake = asyncio.Event()
+        self._wake = Bell()
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
         self._credit = 0
@@ -147,9 +151,9 @@ class Reports:
         for _, _, told in received:
             told()
 
-    def hold(self, attempt: Attempt) -> None:
-        """Adds a lease to the inventory."""
-        self._held[attempt.lease] = attempt
+    def hold(self, attempt: Attempt) -> bool:
+        """Adds a lease to the inventory. False: it is there already, of an answer that is repeated."""
+        return self._held.setdefault(attempt.lease, attempt) is attempt
 
     def attempt(self, lease: str) -> Attempt | None:
         """The attempt of a lease that is held."""
@@ -173,27 +177,27 @@ class Reports:
         """Seconds since the oldest heartbeat on this stream that was not acknowledged."""
         return time.monotonic() - min(self._beats_sent.values()) if self._beats_sent else 0.0
 
-    def finish(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        """Ends an attempt with its outcome; without one its lease is dropped."""
-        lease = attempt.lease
-        if attempt.outcome is not None or lease not in self._held:
-            return
-        dropped = attempt.take_dropped()
-        if dropped is not None and not attempt.lost:
-            attempt.begin_to_tell()
-            attempt.lines.append(Line(dropped, 0, time.monotonic()))
-            self._logs[lease] = attempt
-        if outcome is None or (attempt.lost and outcome.WhichOneof("outcome") != "complete"):
-            self._forget(attempt)
-            return
-        attempt.outcome = outcome
-        if not self._outcome_count:
+    def finish(self, ends: Iterable[End]) -> None:
+        """Ends attempts with their outcomes; without one a lease is dropped."""
+        for attempt, outcome in ends:
+            if attempt.outcome is not None or attempt.lease not in self._held:
+                continue
+            dropped = attempt.take_dropped()
+            if dropped is not None and not attempt.lost:
+                attempt.begin_to_tell()
+                attempt.lines.append(Line(dropped, 0, time.monotonic()))
+                self._logs[attempt.lease] = attempt
+            if outcome is None or (attempt.lost and outcome.WhichOneof("outcome") != "complete"):
+                self._forget(attempt)
+                continue
+            attempt.outcome = outcome
+            self._outcome_count += 1
+            if attempt.told:
+                self._progress.pop(attempt.lease, None)
+            self._outcomes[attempt.lease] = attempt
+        if self._outcomes:
             self._idle.clear()
-        self._outcome_count += 1
-        if self._progress:
-            self._progress.pop(lease, None)
-        self._outcomes[lease] = attempt
-        self._wake.set()
+            self._wake.set()
 
     def lose_leases(self) -> list[Attempt]:
         """The session is over: keeps the outcomes that are ready and drops everything else. Gives what still runs."""
@@ -306,6 +310,8 @@ class Reports:
 
     def _next_message(self, received: list[tuple[int, int, Callable[[], None]]]) -> pb.ReportJobsRequest | None:
         """What there is to be told and fits into one message; None when that is nothing."""
+        if not (received or self._first or self._beat_due or self._outcomes or self._logs or self._checkpoints or self._progress):
+            return None
         message = pb.ReportJobsRequest()
         room = limits.REPORT_BYTES_MAX
         for claim_loop, sequence, _ in received:

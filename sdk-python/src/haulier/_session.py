@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from . import _limits as limits
 from . import _methods as methods
 from ._attempt import Attempt, outcome_of_stop
+from ._bell import Bell
 from ._client import Client, EnqueueItem
 from ._command import CommandDefinition
 from ._convert import duration, seconds
@@ -35,7 +36,7 @@ from ._errors import (
 )
 from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
-from ._report import Reports, lease_seconds
+from ._report import End, Reports, lease_seconds
 from ._transport import Complaints, Connection
 from .v1 import report_pb2
 from .v1 import worker_service_pb2 as pb
@@ -43,9 +44,6 @@ from .v1 import worker_service_pb2 as pb
 T = TypeVar("T")
 
 _log = logging.getLogger("haulier")
-
-End = tuple[Attempt, "report_pb2.OutcomeReport | None"]
-"""An attempt whose handler has ended, and what came of it; None: nothing is to be told."""
 
 _FATAL = (InvalidArgumentError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
 
@@ -136,7 +134,7 @@ class Session:
         """What has started so lately that its timeout was not looked at."""
         self._timeout_timer: asyncio.TimerHandle | None = None
         self._timeouts_at = 0.0
-        self._moved = asyncio.Event()
+        self._moved = Bell()
         """Slots, outcomes or doubt changed: look again whether to claim."""
         self._quiet = asyncio.Event()
         """No handler runs."""
@@ -291,7 +289,7 @@ class Session:
                 if not attempt.ended:
                     _log.warning("the handler of %s did not stop; it is given back", attempt.name)
                     stop = StopSignal(kind=StopKind.DRAIN, reason="the worker process is stopping")
-                    self._ended(attempt, outcome_of_stop(attempt.stop or stop))
+                    self._ended_all([(attempt, outcome_of_stop(attempt.stop or stop))])
             flushed = asyncio.ensure_future(self.reports.idle(limits.FLUSH_TIMEOUT))
             await asyncio.wait((flushed, lost), return_when=asyncio.FIRST_COMPLETED)
             await _cancel(flushed)
@@ -358,23 +356,20 @@ class Session:
                 return free
             self._moved.clear()
             await self._moved.wait()
-            if self._slots > 1:
+            if self._busy:
                 await asyncio.sleep(limits.CLAIM_LINGER)  # jobs that came together often end together
 
     def _take(self, answer: pb.ClaimJobResponse, sequence: int) -> None:
         attempts: list[Attempt] = []
         now = time.monotonic()
         for leased in answer.jobs:
-            lease = leased.lease
-            if self.reports.attempt(lease) is not None:
-                continue
             definition = self._definitions.get(leased.command)
             if definition is None:
                 _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
                 definition = _unserved
-            attempt = Attempt(leased, lease, definition, self, now)
-            self.reports.hold(attempt)
-            attempts.append(attempt)
+            attempt = Attempt(leased, definition, self, now)
+            if self.reports.hold(attempt):
+                attempts.append(attempt)
         self._busy += len(attempts)
         self._quiet.clear()
         # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
@@ -442,20 +437,14 @@ class Session:
         self._watch_timeouts(left)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
-        for attempt, outcome in ends:
-            self._ended(attempt, outcome)
-            attempt.part()
+        waited_for = [end for end in ends if not end[0].ended]
+        for attempt, _ in waited_for:
+            attempt.end()
+        self.reports.finish(waited_for)
+        self._freed(len(waited_for))
 
-    def _ended(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        if not attempt.ended:
-            self._free(attempt)
-            self.reports.finish(attempt, outcome)
-
-    def _free(self, attempt: Attempt) -> None:
-        attempt.ended = True
-        for timer in attempt.stop_timers:
-            timer.cancel()
-        self._busy -= 1
+    def _freed(self, slots: int) -> None:
+        self._busy -= slots
         if not self._busy:
             self._quiet.set()
         self._moved.set()
@@ -483,9 +472,10 @@ class Session:
         _log.error("the handler of %s did not stop within its grace (%s); it is left alone", attempt.name, signal.kind)
         # The server takes a cancelled job by itself; until then the lease stays in the inventory.
         if signal.kind is StopKind.CANCEL:
-            self._free(attempt)
+            attempt.end()
+            self._freed(1)
         else:
-            self._ended(attempt, outcome_of_stop(signal))
+            self._ended_all([(attempt, outcome_of_stop(signal))])
 
     # What the server says (ReportListener)
 

@@ -28,7 +28,8 @@ from ._log import _current
 from ._options import JobOptions
 from ._periodic import Background, LocalWorker, Periodic
 from ._records import CatchUpPolicy, OverlapPolicy, RecurringTask, Schedule
-from ._session import End, Session
+from ._report import End
+from ._session import Session
 from ._threads import Threads
 from ._transport import SDK, Connection
 from .v1 import report_pb2
