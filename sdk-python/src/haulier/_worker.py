@@ -540,9 +540,10 @@ class _Running:
 
     def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
         end = self._end
-        begin = _begin_eagerly if _EAGER and self._loop.get_task_factory() is None else self._loop.create_task
+        eagerly = _EAGER and self._loop.get_task_factory() is None
         for attempt in attempts:
-            task = begin(_run_async(attempt, end))
+            work = _run_async(attempt, end)
+            task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
             if not task.done():
                 attempt.task = task
                 self._tasks.add(task)
@@ -591,8 +592,8 @@ _EAGER = sys.version_info >= (3, 12)
 """Whether tasks can begin at once; one that ends without having waited then never goes through the event loop."""
 
 
-def _begin_eagerly(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    return asyncio.Task(work, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
+def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
 
 
 def _cancel_task(attempt: Attempt) -> None:
