@@ -322,7 +322,8 @@ class Reports:
             room -= self._add_heartbeat(message)
         # Outcomes come before logs of other jobs: they free the lease.
         if self._outcomes:
-            room = self._add_logs(message, self._outcomes, room)
+            if self._logs:
+                room = self._add_logs(message, self._outcomes, room)
             room = self._add_outcomes(message, room)
         if self._logs:
             room = self._add_logs(message, self._logs, room)
