@@ -541,14 +541,19 @@ class _Running:
     def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
         end = self._end
         eagerly = _EAGER and self._loop.get_task_factory() is None
-        for attempt in attempts:
-            work = _run_async(attempt, end)
-            task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
-            if not task.done():
-                attempt.task = task
-                self._tasks.add(task)
-        # After the first step of each: those that end with it are told in the same turn.
-        self._tell_soon()
+        self._telling = True  # below, after the first step of each: those that end with it are told together
+        try:
+            for attempt in attempts:
+                work = _run_async(attempt, end)
+                task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
+                if not task.done():
+                    attempt.task = task
+                    self._tasks.add(task)
+        finally:
+            if eagerly:
+                self._tell_ended()
+            else:
+                self._loop.call_soon(self._tell_ended)
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
@@ -556,9 +561,6 @@ class _Running:
             self._tasks.discard(attempt.task)
             attempt.task = None
         self._ended.append((attempt, outcome))
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
         if not self._telling:
             self._telling = True
             self._loop.call_soon(self._tell_ended)
