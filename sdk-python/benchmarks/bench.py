@@ -1,13 +1,22 @@
-"""Measures what the SDK costs beside bare grpc.aio loops that call the same methods, and how many jobs a worker process runs.
+"""Measures what the SDK costs beside loops on bare grpc.aio that call the same methods, and how many jobs a worker process runs.
 
     HAULIER_BIN=../target/release/haulier python benchmarks/bench.py [--quick]
 
-Method: a private server on SQLite. Bare and SDK take turns in one run, each round twice as many; the least of the rounds counts,
-for calls/s and for CPU by `getrusage` of this process (all its threads, not the server). Enqueue: 50 calls at once, the same
-command and request. Worker: jobs that wait already are claimed, run by a handler that does nothing, and reported; the bare loop
-registers, claims as many at once, reports each claim by the same two messages on ReportJobs (received, then an outcome for each
-job) and reads the acknowledgements, without handlers, slots, heartbeats, or anything that could go wrong. The more slots, the
-more jobs, so that start and end of the worker weigh little.
+Method: a private server on SQLite. The loops take turns in one run, each round all of them; the least of the rounds counts, for
+calls/s and for CPU by `getrusage` of this process (all its threads, not the server).
+
+Enqueue: 50 calls at once, the same command and request.
+
+Worker: jobs that wait already are claimed, run by a handler that does nothing, and reported. CPU is told for each job and for
+each call of ClaimJob. The SDK's worker stands beside two others, which have no heartbeats, no second thread and no retries:
+
+- `bare` is the least that calls the same methods: it claims as many at once as the SDK, reports each claim by the same two
+  messages on ReportJobs (received, then an outcome for each job) and reads the acknowledgements. It has no handlers and no slots,
+  and does one thing after the other.
+- `by hand` is what one would write in place of the SDK: a task for each job that gives its arguments to a handler and catches its
+  errors, as many at once as there are slots; outcomes that are ready together go in one message, and wait for no claim.
+
+The more slots, the more jobs, so that start and end of the worker weigh little.
 """
 
 from __future__ import annotations
@@ -31,7 +40,8 @@ from server import RealServer
 
 from haulier import Client, EnqueueItem, JobOptions, Worker
 from haulier import _methods as methods
-from haulier.v1 import job_service_pb2, payload_pb2
+from haulier._session import Session
+from haulier.v1 import job_service_pb2, lease_pb2, payload_pb2, report_pb2
 from haulier.v1 import worker_service_pb2 as pb
 
 AT_ONCE = 50
@@ -47,7 +57,7 @@ class Measured:
     """The least of several rounds."""
 
     def __init__(self) -> None:
-        self.wall = self.cpu = float("inf")
+        self.wall = self.cpu = self.cpu_per_claim = float("inf")
 
     async def round(self, count: int, work: Callable[[], Awaitable[object]]) -> None:
         """One round of so many calls or jobs."""
@@ -57,7 +67,8 @@ class Measured:
         self.wall = min(self.wall, (time.perf_counter() - began) / count)
 
     def __str__(self) -> str:
-        return f"{1 / self.wall:7.0f}/s  {self.cpu * 1e6:6.0f} us CPU"
+        claim = "" if self.cpu_per_claim == float("inf") else f" ({self.cpu_per_claim * 1e6:.0f} a claim)"
+        return f"{1 / self.wall:.0f}/s {self.cpu * 1e6:.1f} us CPU{claim}"
 
 
 def opened(channel: grpc.aio.Channel, method: methods.Method[Any, Any], kind: str = "unary_unary") -> Any:
@@ -99,7 +110,7 @@ async def enqueue(address: str, calls: int, rounds: int) -> None:
 async def work(address: str, jobs: int, rounds: int, slots: int) -> None:
     """Compares the loops that run jobs, each in a process of its own: two event loops in one would wake each other."""
     queue = f"bench-{uuid.uuid4()}"
-    measured = {"bare": Measured(), "SDK": Measured()}
+    measured = {"bare": Measured(), "by hand": Measured(), "SDK": Measured()}
     for _ in range(rounds):
         for kind, one in measured.items():
             async with Client(address) as client:
@@ -107,20 +118,23 @@ async def work(address: str, jobs: int, rounds: int, slots: int) -> None:
             command = [sys.executable, __file__, "--worker", kind, address, queue, str(jobs), str(slots)]
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             answer, _ = await process.communicate()
-            wall, used = json.loads(answer)
+            wall, used, claims = json.loads(answer)
             one.wall, one.cpu = min(one.wall, wall), min(one.cpu, used)
+            one.cpu_per_claim = min(one.cpu_per_claim, used * jobs / claims)
     tell(f"no-op worker, {slots} slots", measured)
 
 
 async def be_worker(kind: str, address: str, queue: str, jobs: int, slots: int) -> None:
-    """Runs the jobs in this process, and prints seconds and seconds of CPU for each."""
+    """Runs the jobs in this process, and prints seconds and seconds of CPU for each, and how often it claimed."""
     measured = Measured()
-    if kind == "SDK":
-        await measured.round(jobs, lambda: sdk_worker(address, queue, jobs, slots))
-    else:
-        async with grpc.aio.insecure_channel(address) as channel:
-            await measured.round(jobs, lambda: bare_worker(channel, queue, jobs, slots))
-    print(json.dumps([measured.wall, measured.cpu]))
+    claims = 0
+
+    async def run() -> None:
+        nonlocal claims
+        claims = await WORKERS[kind](address, queue, jobs, slots)
+
+    await measured.round(jobs, run)
+    print(json.dumps([measured.wall, measured.cpu, claims]))
 
 
 async def fill(client: Client, queue: str, jobs: int) -> None:
@@ -130,50 +144,132 @@ async def fill(client: Client, queue: str, jobs: int) -> None:
         await client.enqueue_batch([item] * min(1_000, jobs - begin))
 
 
-async def bare_worker(channel: grpc.aio.Channel, queue: str, jobs: int, slots: int) -> None:
-    """The least that a worker can do."""
-    registration = pb.RegisterWorkerRequest(name="bare", instance_id=str(uuid.uuid4()), queues=[queue], slots=slots)
-    registration.commands.add(command="noop")
-    session = await opened(channel, methods.REGISTER_WORKER)(registration)
-    claim = opened(channel, methods.CLAIM_JOB)
-    stream = opened(channel, methods.REPORT_JOBS, "stream_stream")()
-    await stream.write(pb.ReportJobsRequest(session_id=session.session_id))
-    stored = 0
-    everything = asyncio.Event()
+class Calls:
+    """The calls of a worker process on bare grpc.aio."""
 
-    async def read() -> None:
-        nonlocal stored
-        async for answer in stream:
-            stored += sum(ack.outcome_stored for ack in answer.acks)
-            if stored >= jobs:
-                everything.set()
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.session_id = ""
+        self.stored = 0
+        """Outcomes that are acknowledged."""
+        self.claims = 0
+        self._claim = opened(channel, methods.CLAIM_JOB)
+        self._channel = channel
 
-    reading = asyncio.create_task(read())
-    sequence = done = 0
-    while done < jobs:
+    async def register(self, queue: str, jobs: int, slots: int) -> None:
+        """Registers, and opens the stream of reports."""
+        registration = pb.RegisterWorkerRequest(name="bare", instance_id=str(uuid.uuid4()), queues=[queue], slots=slots)
+        registration.commands.add(command="noop")
+        self.session_id = (await opened(self._channel, methods.REGISTER_WORKER)(registration)).session_id
+        self.stream = opened(self._channel, methods.REPORT_JOBS, "stream_stream")()
+        await self.stream.write(pb.ReportJobsRequest(session_id=self.session_id))
+        self._reading = asyncio.create_task(self._read(jobs))
+
+    async def claim(self, most: int) -> Any:
+        """Claims jobs, and says that they have arrived."""
+        self.claims += 1
         request = pb.ClaimJobRequest(
-            session_id=session.session_id, sequence=sequence + 1, ack_sequence=sequence, max_jobs=slots, wait={"seconds": 20}
+            session_id=self.session_id, sequence=self.claims, ack_sequence=self.claims - 1, max_jobs=most, wait={"seconds": 20}
         )
-        answer = await claim(request)
-        sequence += 1
+        return await self._claim(request)
+
+    def received(self) -> pb.ReportJobsRequest:
+        """The message which says that the answer has arrived."""
         report = pb.ReportJobsRequest()
-        report.received.add(loop=0, sequence=sequence)
-        await stream.write(report)
-        report = pb.ReportJobsRequest()
-        for job in answer.jobs:
-            json.loads(job.request.json)
-            report.outcomes.add(lease=job.lease).complete.result.json = "null"
-        await stream.write(report)
-        done += len(answer.jobs)
-    await everything.wait()
-    await stream.done_writing()
-    reading.cancel()
-    await opened(channel, methods.UNREGISTER_WORKER)(pb.UnregisterWorkerRequest(session_id=session.session_id))
+        report.received.add(loop=0, sequence=self.claims)
+        return report
+
+    async def _read(self, jobs: int) -> None:
+        async for answer in self.stream:
+            self.stored += sum(ack.outcome_stored for ack in answer.acks)
+            if self.stored >= jobs:
+                return
+
+    async def end(self) -> int:
+        """Waits until everything is stored, and unregisters. How often it claimed."""
+        await self._reading
+        await self.stream.done_writing()
+        await opened(self._channel, methods.UNREGISTER_WORKER)(pb.UnregisterWorkerRequest(session_id=self.session_id))
+        return self.claims
 
 
-async def sdk_worker(address: str, queue: str, jobs: int, slots: int) -> None:
+async def bare_worker(address: str, queue: str, jobs: int, slots: int) -> int:
+    """The least that a worker can do."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        calls = Calls(channel)
+        await calls.register(queue, jobs, slots)
+        done = 0
+        while done < jobs:
+            answer = await calls.claim(slots)
+            await calls.stream.write(calls.received())
+            report = pb.ReportJobsRequest()
+            for job in answer.jobs:
+                json.loads(job.request.json)
+                report.outcomes.add(lease=job.lease).complete.result.json = "null"
+            await calls.stream.write(report)
+            done += len(answer.jobs)
+        return await calls.end()
+
+
+async def by_hand_worker(address: str, queue: str, jobs: int, slots: int) -> int:
+    """The worker that one would write by hand."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        calls = Calls(channel)
+        await calls.register(queue, jobs, slots)
+        tasks: set[asyncio.Task[None]] = set()
+        ended: list[report_pb2.OutcomeReport] = []
+        moved, freed, writing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+        busy = 0
+
+        async def noop(a: int) -> None:
+            pass
+
+        async def run(job: lease_pb2.LeasedJob) -> None:
+            nonlocal busy
+            outcome = report_pb2.OutcomeReport(lease=job.lease)
+            try:
+                result: Any = await noop(**json.loads(job.request.json))  # type: ignore[func-returns-value]
+                outcome.complete.result.json = json.dumps(result)
+            except Exception as error:
+                outcome.fail.code, outcome.fail.message = type(error).__name__, str(error)
+            ended.append(outcome)
+            busy -= 1
+            moved.set()
+            freed.set()
+
+        async def tell_outcomes() -> None:
+            told = 0
+            while told < jobs:
+                await moved.wait()
+                moved.clear()
+                told += len(ended)
+                report = pb.ReportJobsRequest(outcomes=ended)
+                ended.clear()
+                async with writing:
+                    await calls.stream.write(report)
+
+        telling = asyncio.create_task(tell_outcomes())
+        claimed = 0
+        while claimed < jobs:
+            while busy == slots:
+                freed.clear()
+                await freed.wait()
+            answer = await calls.claim(slots - busy)
+            async with writing:
+                await calls.stream.write(calls.received())
+            claimed += len(answer.jobs)
+            busy += len(answer.jobs)
+            for job in answer.jobs:
+                task = asyncio.create_task(run(job))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        await telling
+        return await calls.end()
+
+
+async def sdk_worker(address: str, queue: str, jobs: int, slots: int) -> int:
     """The worker of the SDK, from its start to its end."""
     worker = Worker(address, queues=[queue], slots=slots)
+    sessions: set[Session] = set()
     done = 0
 
     @worker.command
@@ -181,15 +277,24 @@ async def sdk_worker(address: str, queue: str, jobs: int, slots: int) -> None:
         nonlocal done
         done += 1
         if done == jobs:
+            assert worker._running is not None
+            assert worker._running._session is not None
+            sessions.add(worker._running._session)
             worker.drain()
 
     await worker.run(handle_signals=False)
+    return sum(session._claim.received for session in sessions)
+
+
+WORKERS = {"bare": bare_worker, "by hand": by_hand_worker, "SDK": sdk_worker}
 
 
 def tell(what: str, measured: dict[str, Measured]) -> None:
     """Prints a comparison."""
-    bare, sdk = measured["bare"], measured["SDK"]
-    print(f"{what}: bare {bare}; SDK {sdk}; the SDK adds {sdk.cpu / bare.cpu - 1:.0%} CPU", flush=True)
+    sdk = measured["SDK"]
+    others = {name: one for name, one in measured.items() if one is not sdk}
+    adds = ", ".join(f"{sdk.cpu / one.cpu - 1:.0%} CPU to {name}" for name, one in others.items())
+    print(f"{what}: {'; '.join(f'{name} {one}' for name, one in measured.items())}; the SDK adds {adds}", flush=True)
 
 
 async def main() -> None:

@@ -168,7 +168,7 @@ async def test_run_command_is_never_run_twice(fake: FakeServer) -> None:
         with pytest.raises(UnavailableError):
             await client.run_command("x")
         assert len(fake.calls) == 1
-        fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0.01)]
+        fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", 0.01)]
         assert await client.run_command("x") is None
     assert len(fake.calls) == 3
 
@@ -421,20 +421,17 @@ async def test_a_requeue_keeps_its_request_id_over_retries(fake: FakeServer) -> 
     assert len(set(ids)) == 1
 
 
-async def test_a_run_is_asked_for_again_only_for_a_while_when_no_worker_is_there(
-    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from haulier import _limits
-
-    monkeypatch.setattr(_limits, "NO_WORKER_WAIT", timedelta(seconds=0.3))
-    fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0)] * 100
+async def test_a_run_is_asked_for_once_when_no_worker_is_there_for_the_server_has_waited_for_one(fake: FakeServer) -> None:
+    # The server would answer a repeat; the delay it names is no invitation to one.
+    fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0.01)] * 2
+    fake.answers["RunCommand"] = job_service_pb2.RunCommandResponse(state=job_pb2.JOB_STATE_COMPLETED)
     async with Client(fake.address) as client:
-        with pytest.raises(UnavailableError) as caught:
-            await asyncio.wait_for(client.run_command("nobody"), 3)
-        assert caught.value.reason == "NO_WORKER_HERE"
-        assert sum(method == "RunCommand" for method, _ in fake.calls) >= 2
-        fake.errors["RunCommand"] = [(grpc.StatusCode.UNAVAILABLE, "NO_WORKER_HERE", 0)]
-        fake.answers["RunCommand"] = job_service_pb2.RunCommandResponse(state=job_pb2.JOB_STATE_COMPLETED)
+        for run in (client.run_command, client.start_command):
+            with pytest.raises(UnavailableError) as caught:
+                await run("nobody")
+            assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "NO_WORKER_HERE")
+            assert caught.value.operation == run.__name__
+        assert [method for method, _ in fake.calls] == ["RunCommand", "RunCommand"]
         assert await client.run_command("somebody") is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from datetime import timedelta
@@ -13,7 +14,7 @@ import pytest
 from fake_server import FakeServer
 from running import running
 
-from haulier import Cancelled, Job, NonRetryable, RetryAfter, StopKind, Worker
+from haulier import Cancelled, Job, NonRetryable, RetryAfter, StopKind, Worker, current_job
 from haulier._session import ClaimLoop
 from haulier.v1 import report_pb2
 
@@ -544,6 +545,112 @@ async def test_jobs_come_and_outcomes_go_in_batches(fake: FakeServer) -> None:
         await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in rows)), 10)
     assert len(fake.claims) < 60
     assert fake.points["report.up.before"] < 100
+
+
+async def test_each_handler_has_a_task_and_a_context_of_its_own(fake: FakeServer) -> None:
+    worker = Worker(fake.address, slots=10)
+    seen = contextvars.ContextVar[int]("seen")
+    tasks: set[Any] = set()
+
+    @worker.command
+    async def look(n: int, waits: bool) -> list[int]:
+        tasks.add(asyncio.current_task())
+        found = seen.get(0)
+        seen.set(n)
+        if waits:
+            await asyncio.sleep(0)
+        job = current_job()
+        assert job is not None
+        return [found, seen.get(), job.request["n"]]
+
+    rows = [await fake.add("look", f'{{"n":{n},"waits":{"true" if n % 3 == 0 else "false"}}}') for n in range(1, 31)]
+    async with running(worker):
+        await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in rows)), 10)
+    assert [row.outcomes[0].complete.result.json for row in rows] == [f"[0,{n},{n}]" for n in range(1, 31)]
+    assert len(tasks) == 30
+
+
+async def test_a_handler_that_cancels_its_own_task_harms_no_other(fake: FakeServer) -> None:
+    worker = Worker(fake.address, slots=10)
+
+    @worker.command
+    async def rash(cancels: bool) -> str:
+        if cancels:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            return "cancelled itself, and never waited"
+        await asyncio.sleep(0.01)
+        return "undisturbed"
+
+    rows = [await fake.add("rash", f'{{"cancels":{"true" if n % 2 else "false"}}}') for n in range(20)]
+    async with running(worker):
+        await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in rows)), 10)
+    expected = ['"undisturbed"', '"cancelled itself, and never waited"'] * 10
+    assert [row.outcomes[0].complete.result.json for row in rows] == expected
+
+
+async def test_a_job_that_a_handler_asks_for_after_its_stop_signal_knows_of_it(fake: FakeServer) -> None:
+    worker = Worker(fake.address)
+    began = asyncio.Event()
+    found: list[Any] = []
+
+    @worker.command
+    async def late() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            job = current_job()
+            assert job is not None
+            found.extend((job.stopped, job.stop and job.stop.kind, current_job() is job))
+            raise
+
+    row = await fake.add("late")
+    async with running(worker):
+        await asyncio.wait_for(began.wait(), 10)
+        directive = report_pb2.CancelDirective(lease=row.lease, kind=report_pb2.CANCEL_KIND_CLIENT)
+        await fake.direct(report_pb2.Directive(cancel=directive))
+        await asyncio.wait_for(row.done.wait(), 10)
+    assert found == [True, StopKind.CANCEL, True]
+    assert row.kind == "cancelled"
+
+
+async def test_outcomes_that_are_alike_are_told_for_each_lease_with_its_own_lines(fake: FakeServer) -> None:
+    worker = Worker(fake.address, slots=4)
+
+    @worker.command
+    async def quiet(job: Job, lines: int) -> None:
+        for number in range(lines):
+            job.log(f"line {number}")
+
+    rows = [await fake.add("quiet", f'{{"lines":{lines}}}') for lines in (0, 2, 0, 5)]
+    async with running(worker):
+        await asyncio.wait_for(asyncio.gather(*(row.done.wait() for row in rows)), 10)
+    assert [len(row.outcomes) for row in rows] == [1, 1, 1, 1]
+    assert [row.outcomes[0].log_sequence for row in rows] == [0, 2, 0, 5]
+    assert [row.outcomes[0].lease for row in rows] == [row.outcome_lease for row in rows]
+    assert [row.outcomes[0].complete.result.WhichOneof("kind") for row in rows] == [None] * 4
+
+
+@pytest.mark.parametrize("timeout", [0.01, 0.2])
+async def test_a_timeout_is_kept_however_short(fake: FakeServer, timeout: float) -> None:
+    worker = Worker(fake.address, slots=2)
+
+    @worker.command
+    async def slow() -> None:
+        await asyncio.sleep(10)
+
+    # The longer timeout of the other must not hide it.
+    other = await fake.add("slow", timeout=30)
+    began = time.monotonic()
+    row = await fake.add("slow", timeout=timeout)
+    async with running(worker):
+        await asyncio.wait_for(row.done.wait(), 5)
+        assert row.outcomes[0].fail.code == "TIMEOUT"
+        assert time.monotonic() - began >= timeout
+        assert not other.outcomes
+        worker.abort()
 
 
 async def test_a_job_made_by_a_handler_descends_from_it(fake: FakeServer) -> None:

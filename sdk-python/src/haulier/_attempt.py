@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _limits as limits
 from ._client import EnqueueItem, write_item
 from ._command import CommandDefinition
-from ._convert import duration
+from ._convert import duration, seconds
 from ._errors import Cancelled, NonRetryable, PayloadError, RetryAfter, UnreadableRequestError
+from ._held import COMPLETED, Held
 from ._job import DONE, Job, Reported, StopKind, StopSignal
 from ._payload import encode
 from ._records import EnqueuedJob, JobResult, LogLevel
@@ -42,10 +45,12 @@ _RANK = {
 _lock = threading.Lock()
 
 
-class Attempt:
+class Attempt(Held):
     """One attempt, shared by the session's thread and the handler's."""
 
     # Most attempts never need these: they are made on first use.
+    stop: StopSignal | None = None
+    """The stop signal, if there was one."""
     ended = False
     """The handler has ended, or is no longer waited for."""
     task: asyncio.Task[None] | None = None
@@ -56,16 +61,36 @@ class Attempt:
     pending: Sequence[Reported[EnqueuedJob]] = ()
     """Jobs being made; the outcome waits for those that the handler did not wait for."""
     with_outcome: Sequence[enqueue_pb2.EnqueueItem] = ()
+    _job: Callable[[], Job | None] = staticmethod(lambda: None)
+    """The job, as long as anyone has it."""
     _log_bytes = 0
     _log_dropped = 0
     _log_waiters: tuple[concurrent.futures.Future[None], ...] = ()
 
-    def __init__(self, leased: lease_pb2.LeasedJob, lease: str, definition: CommandDefinition, session: Session) -> None:
+    def __init__(self, leased: lease_pb2.LeasedJob, definition: CommandDefinition, session: Session, received: float) -> None:
         self.leased = leased
-        self.lease = lease
+        self.lease = leased.lease
         self.definition = definition
         self.session = session
-        self.job = Job(leased, self)
+        self.received = received
+        """When the claim was answered, on the monotonic clock: its timeout counts from then."""
+
+    @property
+    def job(self) -> Job:
+        """The job, for the handler's hands. Made when it is first asked for: many handlers never do."""
+        with _lock:
+            job = self._job()
+            if job is None:
+                job = Job(self.leased, self, self.received)
+                self._job = weakref.ref(job)  # or each would hold the other until such circles are searched for
+                if self.stop is not None:
+                    job._signal(self.stop)  # noqa: SLF001
+        return job
+
+    @property
+    def deadline(self) -> float:
+        """When its timeout is over, on the monotonic clock; infinity: never."""
+        return self.received + seconds(self.leased.timeout) if self.leased.HasField("timeout") else math.inf
 
     @property
     def name(self) -> str:
@@ -76,16 +101,21 @@ class Attempt:
         """Gives a stop signal; a stronger one takes the place of a weaker. Whether it is the first."""
         if self.ended:
             return False
-        before = self.job.stop
+        before = self.stop
         if _RANK[signal.kind] <= _RANK[before.kind if before else None]:
             return False
-        self.job._signal(signal)  # noqa: SLF001
+        with _lock:  # a job that is made meanwhile has it too
+            self.stop = signal
+            job = self._job()
+            if job is not None:
+                job._signal(signal)  # noqa: SLF001
         return before is None
 
-    def part(self) -> None:
-        """Its handler has ended: job and attempt no longer hold each other, and are freed without a search for such circles."""
-        if hasattr(self, "job"):
-            del self.job
+    def end(self) -> None:
+        """Its handler has ended, or is no longer waited for."""
+        self.ended = True
+        for timer in self.stop_timers:
+            timer.cancel()
 
     # The port of the job: called from any thread.
 
@@ -200,29 +230,25 @@ def log_entry(level: LogLevel, message: str, fields: Mapping[str, str]) -> repor
 
 def outcome_of_result(attempt: Attempt, result: Any) -> report_pb2.OutcomeReport | None:
     """What a returned value comes to."""
-    report = report_pb2.OutcomeReport(lease=attempt.lease)
-    if result is None:
-        report.complete.result.SetInParent()
-    else:
-        try:
-            report.complete.result.CopyFrom(encode(result, "result"))
-        except PayloadError as error:
-            return unstorable(attempt.lease, str(error))
+    if result is None and not attempt.with_outcome:
+        return COMPLETED
+    report = report_pb2.OutcomeReport()
+    try:
+        report.complete.result.CopyFrom(encode(result, "result"))
+    except PayloadError as error:
+        return unstorable(str(error))
     if not attempt.with_outcome:
         return report
     report.complete.enqueue.extend(attempt.with_outcome)
     if report.ByteSize() > limits.OUTCOME_BYTES_MAX:
-        return unstorable(
-            attempt.lease,
-            f"result and jobs to enqueue with it have {report.ByteSize()} bytes, too many for one message",
-        )
+        return unstorable(f"result and jobs to enqueue with it have {report.ByteSize()} bytes, too many for one message")
     return report
 
 
 def outcome_of_error(attempt: Attempt, error: BaseException, *, binding: bool) -> report_pb2.OutcomeReport | None:
     """What a raised error comes to; None: nothing is to be told."""
-    stop = attempt.job.stop
-    report = report_pb2.OutcomeReport(lease=attempt.lease)
+    stop = attempt.stop
+    report = report_pb2.OutcomeReport()
     if stop is not None and stop.kind is StopKind.LEASE_LOST:
         return None
     if isinstance(error, Cancelled | asyncio.CancelledError):
@@ -230,7 +256,7 @@ def outcome_of_error(attempt: Attempt, error: BaseException, *, binding: bool) -
             report.cancelled.reason = limits.clip(error.message, limits.REASON_BYTES_MAX)
             return report
         if stop is not None:
-            return outcome_of_stop(attempt, stop)
+            return outcome_of_stop(stop)
     fail = report.fail
     fail.code = _code(error)
     fail.message = limits.clip(_text(error), limits.ERROR_MESSAGE_BYTES_MAX)
@@ -246,9 +272,9 @@ def outcome_of_error(attempt: Attempt, error: BaseException, *, binding: bool) -
     return report
 
 
-def outcome_of_stop(attempt: Attempt, stop: StopSignal) -> report_pb2.OutcomeReport | None:
+def outcome_of_stop(stop: StopSignal) -> report_pb2.OutcomeReport | None:
     """What obeying a stop signal comes to."""
-    report = report_pb2.OutcomeReport(lease=attempt.lease)
+    report = report_pb2.OutcomeReport()
     if stop.kind is StopKind.CANCEL:
         report.cancelled.SetInParent()
     elif stop.kind is StopKind.TIMEOUT:
@@ -262,9 +288,9 @@ def outcome_of_stop(attempt: Attempt, stop: StopSignal) -> report_pb2.OutcomeRep
     return report
 
 
-def unstorable(lease: str, why: str) -> report_pb2.OutcomeReport:
+def unstorable(why: str) -> report_pb2.OutcomeReport:
     """The end of an attempt whose result cannot be stored."""
-    report = report_pb2.OutcomeReport(lease=lease)
+    report = report_pb2.OutcomeReport()
     report.fail.code = "UNSTORABLE_RESULT"
     report.fail.message = limits.clip(why, limits.ERROR_MESSAGE_BYTES_MAX)
     report.fail.retryable = False

@@ -299,7 +299,8 @@ class Client:
             JobFailedError: The run failed.
             JobCancelledError: The run was cancelled.
             DeadlineExceededError: `wait` is over; `metadata["ref_id"]` is the run, which `watch` and `cancel` take.
-            UnavailableError: No worker process that serves the command is attached.
+            UnavailableError: With the reason `NO_WORKER_HERE` when nobody who serves the command came within the time that the
+                server waits (2 s).
         """
         message = _run_request(command, request, options, "run_command")
         if wait is not None:
@@ -312,7 +313,7 @@ class Client:
             operation="run_command",
             repeat=Repeat.REFUSED,
             timeout=longest + limits.CALL_TIMEOUT,
-            repeat_for=limits.NO_WORKER_WAIT,
+            repeat_for=limits.CALL_TIMEOUT,
         )
         state = read_enum(JobState, job_pb2.JobState.DESCRIPTOR, answer.state)
         if state is JobState.COMPLETED or state is JobState.EXECUTED:
@@ -337,16 +338,13 @@ class Client:
             command: Name of the command, its handler, or an object that is the request.
             request: Request given to the handler.
             options: How to run it; only some options are allowed.
+
+        Raises:
+            UnavailableError: As for `run_command`.
         """
         message = _run_request(command, request, options, "start_command")
         message.detach = True
-        answer = await self._connection.call(
-            methods.RUN_COMMAND,
-            message,
-            operation="start_command",
-            repeat=Repeat.REFUSED,
-            repeat_for=limits.NO_WORKER_WAIT,
-        )
+        answer = await self._connection.call(methods.RUN_COMMAND, message, operation="start_command", repeat=Repeat.REFUSED)
         return read(RunResult, answer)
 
     # Read and follow

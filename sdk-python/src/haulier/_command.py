@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast, overload
 
 from ._errors import InvalidArgumentError, UnreadableRequestError
-from ._payload import convert, is_model, json_schema
+from ._payload import convert, converter, is_model, json_schema
 
 __all__ = ["CommandDefinition", "command", "command_name"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+Bind = Callable[[Any, Any], "tuple[tuple[Any, ...], dict[str, Any]]"]
 
 _definitions: weakref.WeakKeyDictionary[Any, CommandDefinition] = weakref.WeakKeyDictionary()
 
@@ -35,8 +36,10 @@ class CommandDefinition:
     """Named worker in which its jobs run one at a time, unless their options say otherwise."""
     version: str | None = None
     """The program's own version of the handler, for people."""
-    bind: Callable[[Any, Any], tuple[tuple[Any, ...], dict[str, Any]]]
+    bind: Bind
     """From job and request to arguments."""
+    takes_job: bool
+    """Whether the handler takes the job; one that does not is bound without it."""
     is_async: bool
     schema: str | None = None
     """JSON Schema of the request."""
@@ -117,7 +120,7 @@ def define(
     function: Callable[..., Any], *, name: str | None = None, worker: str | None = None, version: str | None = None
 ) -> CommandDefinition:
     """Looks at a function once, so that each job costs little."""
-    bind, model = _binder(function)
+    bind, model, takes_job = _binder(function)
     inner: Any = function.func if isinstance(function, functools.partial) else function
     called = inner if inspect.isfunction(inner) or inspect.ismethod(inner) else type(inner).__call__
     own_name = str(getattr(inner, "__name__", "") or type(inner).__name__)
@@ -129,6 +132,7 @@ def define(
         worker=worker,
         version=version,
         bind=bind,
+        takes_job=takes_job,
         is_async=asyncio.iscoroutinefunction(called),
         schema=json_schema(model) if model is not None else None,
     )
@@ -138,9 +142,8 @@ _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _binder(
-    function: Callable[..., Any],
-) -> tuple[Callable[[Any, Any], tuple[tuple[Any, ...], dict[str, Any]]], Any]:
+def _binder(function: Callable[..., Any]) -> tuple[Bind, Any, bool]:
+    """How its requests become arguments, the model of its request, and whether it takes the job."""
     from ._job import Job
 
     try:
@@ -163,56 +166,66 @@ def _binder(
         if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     ]
     kinds = {parameter.name: _hint(hints, parameter) for parameter in named}
-    required = [parameter.name for parameter in named if parameter.default is _EMPTY]
 
     if len(named) == 1 and not rest:
         only = named[0]
-        kind = kinds[only.name]
-        model = _model(kind)
+        model = _model(kinds[only.name])
         if only.name == "request" or only.kind is inspect.Parameter.POSITIONAL_ONLY or model is not None:
-            optional = only.default is not _EMPTY
-
-            def bind_whole(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-                if request is None and optional:
-                    return ((job,) if takes_job else ()), {}
-                value = convert(request, kind, "request")
-                if only.kind is inspect.Parameter.KEYWORD_ONLY:
-                    return ((job,) if takes_job else ()), {only.name: value}
-                return ((job, value) if takes_job else (value,)), {}
-
-            return bind_whole, model
-
+            return _bind_whole(only, kinds[only.name], takes_job=takes_job), model, takes_job
     if takes_job and not named and not rest:
-        return lambda job, request: ((job,), {}), None  # it looks at `job.request` itself, if it wants to
+        return lambda job, request: ((job,), {}), None, True  # it looks at `job.request` itself, if it wants to
+    required = frozenset(parameter.name for parameter in named if parameter.default is _EMPTY)
+    return _bind_keywords(kinds, required, takes_job=takes_job, rest=rest), None, takes_job
 
-    def bind_keywords(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        first = (job,) if takes_job else ()
-        if request is None:
-            given: dict[str, Any] = {}
-        elif isinstance(request, dict):
-            given = cast("dict[str, Any]", request)
-        elif len(named) == 1:
-            given = {named[0].name: request}
-        else:
-            raise UnreadableRequestError(
-                f"request: needs an object with {', '.join(kinds) or 'no fields'}, got {type(request).__name__}"
-            )
-        for name in required:
-            if name not in given:
-                raise UnreadableRequestError(f"request: {name} is missing")
+
+def _bind_whole(only: inspect.Parameter, kind: Any, *, takes_job: bool) -> Bind:
+    """For a handler with a parameter that takes all of the request."""
+    optional = only.default is not _EMPTY
+
+    def bind(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if request is None and optional:
+            return ((job,) if takes_job else ()), {}
+        value = convert(request, kind, "request")
+        if only.kind is inspect.Parameter.KEYWORD_ONLY:
+            return ((job,) if takes_job else ()), {only.name: value}
+        return ((job, value) if takes_job else (value,)), {}
+
+    return bind
+
+
+def _bind_keywords(kinds: dict[str, Any], required: frozenset[str], *, takes_job: bool, rest: bool) -> Bind:
+    """For a handler whose parameters are the keys of the request."""
+    readers = {name: (converter(kind), f"request.{name}") for name, kind in kinds.items()}
+
+    def bind(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = cast("dict[str, Any]", request) if isinstance(request, dict) else _named(request, kinds)
+        if not given.keys() >= required:
+            missing = next(name for name in kinds if name in required and name not in given)
+            raise UnreadableRequestError(f"request: {missing} is missing")
         arguments: dict[str, Any] = {}
         for name, value in given.items():
-            if name in kinds:
-                arguments[name] = convert(value, kinds[name], f"request.{name}")
+            reader = readers.get(name)
+            if reader is not None:
+                read, path = reader
+                arguments[name] = read(value, path)
             elif rest:
                 arguments[name] = value
             else:
                 raise UnreadableRequestError(
                     f"request: {name} is not one of the parameters ({', '.join(kinds) or 'there are none'})"
                 )
-        return first, arguments
+        return ((job,) if takes_job else ()), arguments
 
-    return bind_keywords, None
+    return bind
+
+
+def _named(request: Any, kinds: dict[str, Any]) -> dict[str, Any]:
+    """A request that is no object, as the parameters it can stand for."""
+    if request is None:
+        return {}
+    if len(kinds) == 1:
+        return dict.fromkeys(kinds, request)
+    raise UnreadableRequestError(f"request: needs an object with {', '.join(kinds) or 'no fields'}, got {type(request).__name__}")
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -60,6 +60,11 @@ def duration(value: timedelta) -> Duration:
     return made
 
 
+def seconds(value: Duration) -> float:
+    """A duration of the contract, in seconds."""
+    return value.seconds + value.nanos / 1e9
+
+
 def _bad_field(path: str, description: str, operation: str) -> InvalidArgumentError:
     violation = FieldViolation(field=path, description=description)
     return InvalidArgumentError(f"{path} {description}", operation=operation, reason="INVALID_FIELD", fields=(violation,))

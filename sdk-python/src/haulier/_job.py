@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from ._client import EnqueueItem, inherit, read_result, result_of
-from ._convert import read, read_payload, read_time
+from ._convert import read, read_payload, read_time, seconds
 from ._errors import Cancelled, InvalidArgumentError, JobFailedError, UnreadableRequestError
 from ._log import JobLogger
 from ._options import JobOptions, Word
@@ -96,6 +96,11 @@ DONE: Reported[None] = Reported()
 class JobPort(Protocol):
     """Where a job's words go: the worker's session, or the recorder of the test kit."""
 
+    @property
+    def job(self) -> Job:
+        """The job."""
+        ...
+
     def log(self, level: LogLevel, message: str, fields: Mapping[str, str]) -> Reported[None]:
         """Takes a log line."""
         ...
@@ -144,11 +149,10 @@ class Job:
     _stopped: threading.Event | None = None
     _logger: JobLogger | None = None
 
-    def __init__(self, leased: lease_pb2.LeasedJob, port: JobPort) -> None:
+    def __init__(self, leased: lease_pb2.LeasedJob, port: JobPort, received: float) -> None:
         self._leased = leased
         self._port = port
-        timeout = leased.timeout
-        self._deadline = time.monotonic() + timeout.seconds + timeout.nanos / 1e9
+        self._deadline = received + seconds(leased.timeout)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.command!r} run {self.run} attempt {self.attempt}>"
@@ -177,10 +181,7 @@ class Job:
         Raises:
             UnreadableRequestError: It is not the JSON it is said to be.
         """
-        try:
-            return decode(self._leased.request)
-        except ValueError as error:
-            raise UnreadableRequestError(f"request: is not JSON: {error}") from error
+        return read_request(self._leased)
 
     @property
     def request_payload(self) -> Payload | None:
@@ -451,6 +452,18 @@ class Job:
 
 
 _event_lock = threading.Lock()
+
+
+def read_request(leased: lease_pb2.LeasedJob) -> Any:
+    """The request of a job, decoded.
+
+    Raises:
+        UnreadableRequestError: It is not the JSON it is said to be.
+    """
+    try:
+        return decode(leased.request)
+    except ValueError as error:
+        raise UnreadableRequestError(f"request: is not JSON: {error}") from error
 
 
 def _answer(future: concurrent.futures.Future[Any], ask: Callable[[], Any]) -> None:

@@ -16,8 +16,6 @@ PAYLOAD_BYTES_MAX: Final = 3 << 20
 # Calls.
 CALL_TIMEOUT: Final = timedelta(seconds=30)
 """One call with all its retries."""
-NO_WORKER_WAIT: Final = timedelta(seconds=10)
-"""A transient run is asked for again so long when no worker process was there to take it; the server waits by itself too."""
 RETRY_DELAY_FIRST: Final = 0.05
 RETRY_DELAY_MAX: Final = 2.0
 RECONNECT_DELAY_MAX: Final = 2.0
@@ -38,6 +36,8 @@ CLAIM_ANSWER_GRACE: Final = 5.0
 """Seconds after the longest wait in which the answer to a claim must have come."""
 RECEIVED_WAIT: Final = 1.0
 """Seconds that a handler waits for its `received` to be sent; the next claim says the same."""
+TIMEOUT_WATCH_AFTER: Final = 0.05
+"""Seconds after which the timeout of a handler that still runs is looked at."""
 LEASES_MAX: Final = 10_000
 """Leases that one heartbeat can list."""
 COMPLAIN_AFTER: Final = 3
@@ -58,6 +58,7 @@ FLUSH_TIMEOUT: Final = 5.0
 REPORT_BYTES_MAX: Final = 3_500_000
 """One message; the server reads 4 MiB."""
 OUTCOME_BYTES_MAX: Final = 3_400_000
+LEASE_BYTES_MAX: Final = 128
 LOG_LINES_PER_REPORT_MAX: Final = 1_000
 LOG_BYTES_PER_REPORT_MAX: Final = 1 << 20
 LOG_LINE_BYTES_MAX: Final = 16 << 10

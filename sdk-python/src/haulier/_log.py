@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 from ._records import LogLevel
 
 if TYPE_CHECKING:
-    from ._job import Job
+    from ._job import Job, JobPort
 
 __all__ = ["JobLogHandler", "current_job"]
 
-_current: ContextVar[Job | None] = ContextVar("haulier_job", default=None)
+_current: ContextVar[JobPort | None] = ContextVar("haulier_job", default=None)
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "haulier_job", "haulier_taken"}
 
 
 def current_job() -> Job | None:
     """The job whose handler runs here; None outside of handlers."""
-    return _current.get()
+    port = _current.get()
+    return None if port is None else port.job
 
 
 class JobLogHandler(logging.Handler):
@@ -35,7 +36,7 @@ class JobLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Stores a record."""
-        job: Job | None = getattr(record, "haulier_job", None) or _current.get()
+        job: Job | None = getattr(record, "haulier_job", None) or current_job()
         if job is None or record.name == "haulier" or record.name.startswith("grpc"):
             return
         if vars(record).get("haulier_taken"):

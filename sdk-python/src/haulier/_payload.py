@@ -26,7 +26,7 @@ from . import _limits as limits
 from ._errors import PayloadError, UnreadableRequestError
 from .v1 import payload_pb2
 
-__all__ = ["Payload", "convert", "encode", "is_model"]
+__all__ = ["Payload", "convert", "converter", "encode", "is_model"]
 
 T = TypeVar("T")
 _MISSING = dataclasses.MISSING
@@ -205,6 +205,15 @@ def convert(value: Any, kind: type[T], path: str) -> T:
         UnreadableRequestError: The value does not have that form; the message names the path.
     """
     return cast("T", _convert(value, kind, path))
+
+
+def converter(kind: Any) -> Callable[[Any, str], Any]:
+    """`convert` to one type, for those who read many values of it."""
+    return _PLAIN.get(kind) or functools.partial(_convert_to, kind)
+
+
+def _convert_to(kind: Any, value: Any, path: str) -> Any:
+    return _convert(value, kind, path)
 
 
 def _unreadable(path: str, wanted: str, value: Any) -> UnreadableRequestError:

@@ -14,7 +14,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -22,7 +22,9 @@ import grpc.aio
 
 from . import _limits as limits
 from ._attempt import unstorable
+from ._bell import Bell
 from ._errors import AbortedError, Cancelled
+from ._held import COMPLETED, Line
 from ._methods import REPORT_JOBS
 from ._transport import Complaints, Connection, Stream
 from .v1 import job_pb2, log_pb2, payload_pb2, report_pb2
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from ._attempt import Attempt
 
 _log = logging.getLogger("haulier")
+
+End = tuple["Attempt", "report_pb2.OutcomeReport | None"]
+"""An attempt whose handler has ended, and what came of it; None: nothing is to be told."""
 
 
 class ReportListener(Protocol):
@@ -62,78 +67,6 @@ class ReportListener(Protocol):
         ...
 
 
-class Line:
-    """A log line on its way."""
-
-    __slots__ = ("entry", "logged", "room", "size")
-
-    def __init__(self, entry: report_pb2.LogEntry, room: int, logged: float) -> None:
-        self.entry = entry
-        self.room = room
-        """What it takes of the attempt's buffer."""
-        self.logged = logged
-        self.size = entry.ByteSize() + 16
-
-
-_NO_LINES: collections.deque[Line] = collections.deque[Line](maxlen=0)
-"""Of all leases that have logged nothing."""
-
-
-class Held:
-    """A lease, and what is not yet stored of it."""
-
-    __slots__ = (
-        "attempt",
-        "checkpoint",
-        "checkpoint_future",
-        "checkpoint_sent",
-        "checkpoint_sequence",
-        "checkpoint_stored",
-        "lease",
-        "lines",
-        "lost",
-        "outcome",
-        "outcome_sent",
-        "outcome_size",
-        "progress",
-        "progress_sent",
-        "progress_timer",
-        "sent",
-        "status",
-        "stored",
-    )
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
-        self.lease = attempt.lease
-        self.lines = _NO_LINES
-        self.stored = self.sent = attempt.leased.log_sequence
-        self.checkpoint: payload_pb2.Payload | None = None
-        self.checkpoint_sequence = self.checkpoint_stored = attempt.leased.checkpoint_sequence
-        self.checkpoint_sent = False
-        self.checkpoint_future: tuple[tuple[int, concurrent.futures.Future[None]], ...] = ()
-        self.progress: float | None = None
-        self.status: str | None = None
-        self.progress_sent = 0.0
-        self.progress_timer: asyncio.TimerHandle | None = None
-        self.outcome: report_pb2.OutcomeReport | None = None
-        self.outcome_sent = False
-        self.outcome_size = 0
-        self.lost = False
-        """Its session is over: only an outcome that is ready may still be told."""
-
-    @property
-    def last(self) -> int:
-        """Sequence of the last line."""
-        return self.stored + len(self.lines)
-
-    def own_lines(self) -> collections.deque[Line]:
-        """Its lines, to be added to."""
-        if self.lines is _NO_LINES:
-            self.lines = collections.deque[Line]()
-        return self.lines
-
-
 class Reports:
     """What is to be told, and the stream that tells it."""
 
@@ -143,16 +76,16 @@ class Reports:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._inbox_woken = False
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, Attempt] = {}
         # What is ready to be sent, in order of readiness.
-        self._logs: dict[str, Held] = {}
-        self._checkpoints: dict[str, Held] = {}
-        self._progress: dict[str, Held] = {}
-        self._outcomes: dict[str, Held] = {}
+        self._logs: dict[str, Attempt] = {}
+        self._checkpoints: dict[str, Attempt] = {}
+        self._progress: dict[str, Attempt] = {}
+        self._outcomes: dict[str, Attempt] = {}
         self._received: list[tuple[int, int, Callable[[], None]]] = []
         self._outcome_count = 0
         self._settled = False
-        self._wake = asyncio.Event()
+        self._wake = Bell()
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
         self._credit = 0
@@ -218,18 +151,17 @@ class Reports:
         for _, _, told in received:
             told()
 
-    def hold(self, attempt: Attempt) -> None:
-        """Adds a lease to the inventory."""
-        self._held[attempt.lease] = Held(attempt)
+    def hold(self, attempt: Attempt) -> bool:
+        """Adds a lease to the inventory. False: it is there already, of an answer that is repeated."""
+        return self._held.setdefault(attempt.lease, attempt) is attempt
 
     def attempt(self, lease: str) -> Attempt | None:
         """The attempt of a lease that is held."""
-        held = self._held.get(lease)
-        return None if held is None else held.attempt
+        return self._held.get(lease)
 
     def attempts(self) -> list[Attempt]:
         """Everything held."""
-        return [held.attempt for held in self._held.values()]
+        return list(self._held.values())
 
     def received(self, claim_loop: int, sequence: int, told: Callable[[], None]) -> None:
         """Says that a claim's answer arrived; calls `told` when it was sent."""
@@ -245,33 +177,27 @@ class Reports:
         """Seconds since the oldest heartbeat on this stream that was not acknowledged."""
         return time.monotonic() - min(self._beats_sent.values()) if self._beats_sent else 0.0
 
-    def finish(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        """Ends an attempt with its outcome; without one its lease is dropped."""
-        lease = attempt.lease
-        held = self._held.get(lease)
-        if held is None or held.outcome is not None:
-            return
-        dropped = attempt.take_dropped()
-        if dropped is not None and not held.lost:
-            held.own_lines().append(Line(dropped, 0, time.monotonic()))
-            self._logs[lease] = held
-        if outcome is None or (held.lost and outcome.WhichOneof("outcome") != "complete"):
-            self._forget(held)
-            return
-        if held.lines or held.stored:
-            outcome.log_sequence = held.last
-        self._set_outcome(held, outcome)
-        if not self._outcome_count:
+    def finish(self, ends: Iterable[End]) -> None:
+        """Ends attempts with their outcomes; without one a lease is dropped."""
+        for attempt, outcome in ends:
+            if attempt.outcome is not None or attempt.lease not in self._held:
+                continue
+            dropped = attempt.take_dropped()
+            if dropped is not None and not attempt.lost:
+                attempt.begin_to_tell()
+                attempt.lines.append(Line(dropped, 0, time.monotonic()))
+                self._logs[attempt.lease] = attempt
+            if outcome is None or (attempt.lost and outcome.WhichOneof("outcome") != "complete"):
+                self._forget(attempt)
+                continue
+            attempt.outcome = outcome
+            self._outcome_count += 1
+            if attempt.told:
+                self._progress.pop(attempt.lease, None)
+            self._outcomes[attempt.lease] = attempt
+        if self._outcomes:
             self._idle.clear()
-        self._outcome_count += 1
-        if self._progress:
-            self._progress.pop(lease, None)
-        self._outcomes[lease] = held
-        self._wake.set()
-
-    def _set_outcome(self, held: Held, outcome: report_pb2.OutcomeReport) -> None:
-        held.outcome = outcome
-        held.outcome_size = outcome.ByteSize() + 16
+            self._wake.set()
 
     def lose_leases(self) -> list[Attempt]:
         """The session is over: keeps the outcomes that are ready and drops everything else. Gives what still runs."""
@@ -286,7 +212,7 @@ class Reports:
             self._fail_checkpoints(held)
             if held.outcome is None:
                 self._clear_lines(held)
-                running.append(held.attempt)
+                running.append(held)
             else:
                 self._unsend(held)
         self._wake.set()
@@ -355,13 +281,13 @@ class Reports:
             self._unsend(held)
         self._wake.set()
 
-    def _unsend(self, held: Held) -> None:
+    def _unsend(self, held: Attempt) -> None:
         """Everything of a lease that is not stored is to be sent again."""
         held.sent = held.stored
         if held.lines:
             self._logs[held.lease] = held
         held.checkpoint_sent = False
-        if held.checkpoint is not None:
+        if held.checkpoint_payload is not None:
             self._checkpoints[held.lease] = held
         if held.outcome is not None:
             held.outcome_sent = False
@@ -384,6 +310,8 @@ class Reports:
 
     def _next_message(self, received: list[tuple[int, int, Callable[[], None]]]) -> pb.ReportJobsRequest | None:
         """What there is to be told and fits into one message; None when that is nothing."""
+        if not (received or self._first or self._beat_due or self._outcomes or self._logs or self._checkpoints or self._progress):
+            return None
         message = pb.ReportJobsRequest()
         room = limits.REPORT_BYTES_MAX
         for claim_loop, sequence, _ in received:
@@ -394,7 +322,8 @@ class Reports:
             room -= self._add_heartbeat(message)
         # Outcomes come before logs of other jobs: they free the lease.
         if self._outcomes:
-            room = self._add_logs(message, self._outcomes, room)
+            if self._logs:
+                room = self._add_logs(message, self._outcomes, room)
             room = self._add_outcomes(message, room)
         if self._logs:
             room = self._add_logs(message, self._logs, room)
@@ -415,7 +344,7 @@ class Reports:
         heartbeat.leases.extend(held.lease for held in self._held.values() if not held.lost)
         return heartbeat.ByteSize()
 
-    def _add_logs(self, message: pb.ReportJobsRequest, ready: dict[str, Held], room: int) -> int:
+    def _add_logs(self, message: pb.ReportJobsRequest, ready: dict[str, Attempt], room: int) -> int:
         for lease, held in list(ready.items()):
             if not held.lines:
                 if ready is self._logs:
@@ -435,7 +364,7 @@ class Reports:
                 self._logs.pop(lease, None)
         return room
 
-    def _log_report(self, held: Held, room: int) -> report_pb2.LogReport | None:
+    def _log_report(self, held: Attempt, room: int) -> report_pb2.LogReport | None:
         credit = self._credit if self._credit < self._initial_credit else max(self._credit, limits.LOG_LINE_BYTES_MAX * 2)
         most = min(room, limits.LOG_BYTES_PER_REPORT_MAX, credit) - len(held.lease) - 24
         report = report_pb2.LogReport(lease=held.lease, from_sequence=held.sent)
@@ -459,22 +388,29 @@ class Reports:
 
     def _add_outcomes(self, message: pb.ReportJobsRequest, room: int) -> int:
         ready = self._outcomes
+        add = message.outcomes.add
+        completed_size = limits.LEASE_BYTES_MAX + 32
         for lease, held in list(ready.items()):
             outcome = held.outcome
             if outcome is None or (held.lines and held.sent < held.last):
                 continue
-            if held.outcome_size > room or self._outcome_count - len(ready) >= limits.OUTCOMES_UNACKNOWLEDGED_MAX:
+            size = completed_size if outcome is COMPLETED else held.outcome_size
+            if size > room or self._outcome_count - len(ready) >= limits.OUTCOMES_UNACKNOWLEDGED_MAX:
                 break
-            message.outcomes.append(outcome)
+            report = add()
+            report.CopyFrom(outcome)
+            report.lease = lease
+            if held.told:
+                report.log_sequence = held.last
             held.outcome_sent = True
             del ready[lease]
-            room -= held.outcome_size
+            room -= size
         return room
 
     def _add_checkpoints(self, message: pb.ReportJobsRequest, room: int) -> int:
         for lease in list(self._checkpoints):
             held = self._checkpoints[lease]
-            report = report_pb2.CheckpointReport(lease=lease, sequence=held.checkpoint_sequence, payload=held.checkpoint)
+            report = report_pb2.CheckpointReport(lease=lease, sequence=held.checkpoint_sequence, payload=held.checkpoint_payload)
             size = report.ByteSize()
             # A checkpoint may be larger than the whole credit: then it goes alone.
             if size > room or (size > self._credit and self._credit < self._initial_credit):
@@ -490,12 +426,12 @@ class Reports:
         now = time.monotonic()
         for lease in list(self._progress)[: limits.REPORT_ITEMS_MAX]:
             held = self._progress[lease]
-            report = report_pb2.ProgressReport(lease=lease, progress=held.progress, status=held.status)
+            report = report_pb2.ProgressReport(lease=lease, progress=held.fraction, status=held.status)
             room -= report.ByteSize()
             if room < 0:
                 return
             message.progress.append(report)
-            held.progress = held.status = None
+            held.fraction = held.status = None
             held.progress_sent = now
             del self._progress[lease]
 
@@ -537,19 +473,20 @@ class Reports:
         held = self._held.get(ack.lease)
         if held is None:
             return
-        if ack.log_sequence > held.stored:
-            self._lines_stored(held, ack.log_sequence)
-        if ack.checkpoint_sequence > held.checkpoint_stored:
-            self._checkpoint_stored(held, ack.checkpoint_sequence)
+        if held.told:
+            if ack.log_sequence > held.stored:
+                self._lines_stored(held, ack.log_sequence)
+            if ack.checkpoint_sequence > held.checkpoint_stored:
+                self._checkpoint_stored(held, ack.checkpoint_sequence)
         if ack.outcome_stored:
             if held.outcome is None:
                 # Decided without us: an earlier report of ours, or the end of a grace.
-                self._listener.lease_lost(held.attempt, "the attempt has an outcome already")
+                self._listener.lease_lost(held, "the attempt has an outcome already")
             self._forget(held)
         elif ack.HasField("error"):
             self._take_refusal(held, ack)
 
-    def _take_refusal(self, held: Held, ack: report_pb2.ReportAck) -> None:
+    def _take_refusal(self, held: Attempt, ack: report_pb2.ReportAck) -> None:
         error = ack.error
         if error.code == report_pb2.REPORT_ERROR_CODE_LEASE_LOST:
             self._lose(held.lease, error.message or "the lease was lost")
@@ -562,11 +499,12 @@ class Reports:
         else:
             self._later(functools.partial(self._resend, held.lease))
 
-    def _mend_gap(self, held: Held, stored: int) -> None:
+    def _mend_gap(self, held: Attempt, stored: int) -> None:
         """Sends again from what is stored; what is no longer here is told as missing."""
+        held.begin_to_tell()
         if stored < held.stored:
             missing = report_pb2.LogEntry(level=log_pb2.LOG_LEVEL_WARN, message="(this line was lost)")
-            held.own_lines().extendleft(Line(missing, 0, time.monotonic()) for _ in range(held.stored - stored))
+            held.lines.extendleft(Line(missing, 0, time.monotonic()) for _ in range(held.stored - stored))
             held.stored = stored
         held.sent = held.stored
         if held.lines:
@@ -576,28 +514,27 @@ class Reports:
             self._outcomes[held.lease] = held
         self._wake.set()
 
-    def _replace_invalid(self, held: Held, error: report_pb2.ReportError) -> None:
+    def _replace_invalid(self, held: Attempt, error: report_pb2.ReportError) -> None:
         """A repeat would be refused too: something else is said in its place."""
-        _log.warning("the server refused a report of %s: %s %s", held.attempt.name, error.field, error.message)
+        _log.warning("the server refused a report of %s: %s %s", held.name, error.field, error.message)
         part = error.field.partition("[")[0]
         if held.outcome is not None and held.outcome_sent and part in ("", "outcomes"):
             ended = held.outcome.WhichOneof("outcome")
             if ended == "complete":
-                outcome = unstorable(held.lease, f"the server refused the result: {error.field} {error.message}")
+                outcome = unstorable(f"the server refused the result: {error.field} {error.message}")
             elif ended == "fail" and held.outcome.fail.code != "OUTCOME_REFUSED":
-                outcome = report_pb2.OutcomeReport(lease=held.lease)
+                outcome = report_pb2.OutcomeReport()
                 outcome.fail.code = "OUTCOME_REFUSED"
                 outcome.fail.message = limits.clip(error.message, limits.ERROR_MESSAGE_BYTES_MAX)
                 outcome.fail.reason = job_pb2.FAILURE_REASON_HANDLER
             else:
                 self._forget(held)
                 return
-            outcome.log_sequence = held.outcome.log_sequence
-            self._set_outcome(held, outcome)
+            held.outcome = outcome
             held.outcome_sent = False
             self._outcomes[held.lease] = held
         elif part == "checkpoints" or (part == "" and held.checkpoint_sent):
-            held.checkpoint = None
+            held.checkpoint_payload = None
             self._fail_checkpoints(held, error.message)
         elif part != "progress":
             for line in held.lines:
@@ -612,7 +549,7 @@ class Reports:
         held = self._held.get(lease)
         if held is not None:
             self._forget(held)
-            self._listener.lease_lost(held.attempt, reason)
+            self._listener.lease_lost(held, reason)
 
     def _later(self, action: Callable[[], None]) -> None:
         delay = limits.REPORT_RETRY_DELAY * random.uniform(1.0, 2.0)
@@ -629,22 +566,25 @@ class Reports:
             self._unsend(held)
         self._wake.set()
 
-    def _forget(self, held: Held) -> None:
+    def _forget(self, held: Attempt) -> None:
         lease = held.lease
         if self._held.pop(lease, None) is None:
             return
-        for ready in (self._logs, self._checkpoints, self._progress, self._outcomes):
-            if ready:
-                ready.pop(lease, None)
-        if held.progress_timer is not None:
-            held.progress_timer.cancel()
-        if held.checkpoint_future:
-            self._fail_checkpoints(held)
-        if held.lines:
-            self._clear_lines(held)
+        if held.told:
+            self._forget_told(held)
         if held.outcome is not None:
+            if not held.outcome_sent:
+                self._outcomes.pop(lease, None)
             self._outcome_count -= 1
             self._settled = True
+
+    def _forget_told(self, held: Attempt) -> None:
+        for ready in (self._logs, self._checkpoints, self._progress):
+            ready.pop(held.lease, None)
+        if held.progress_timer is not None:
+            held.progress_timer.cancel()
+        self._fail_checkpoints(held)
+        self._clear_lines(held)
 
     def _outcomes_settled(self) -> None:
         """There is room for others."""
@@ -666,20 +606,21 @@ class Reports:
         if held is None or held.lost or held.outcome is not None:
             attempt.logs_stored(line.room)  # nobody takes it any more; who waits for room must not wait for ever
             return
-        held.own_lines().append(line)
+        held.begin_to_tell()
+        held.lines.append(line)
         self._logs[attempt.lease] = held
         self._wake.set()
 
-    def _lines_stored(self, held: Held, stored: int) -> None:
+    def _lines_stored(self, held: Attempt, stored: int) -> None:
         while held.stored < stored and held.lines:
-            held.attempt.logs_stored(held.lines.popleft().room)
+            held.logs_stored(held.lines.popleft().room)
             held.stored += 1
         held.stored = max(held.stored, stored)
         held.sent = max(held.sent, held.stored)
 
-    def _clear_lines(self, held: Held) -> None:
+    def _clear_lines(self, held: Attempt) -> None:
         for line in held.lines:
-            held.attempt.logs_stored(line.room)
+            held.logs_stored(line.room)
         held.lines.clear()
         held.sent = held.stored
 
@@ -687,8 +628,9 @@ class Reports:
         held = self._held.get(lease)
         if held is None or held.lost or held.outcome is not None:
             return
+        held.begin_to_tell()
         if progress is not None:
-            held.progress = progress
+            held.fraction = progress
         if status is not None:
             held.status = status
         wait = held.progress_sent + limits.PROGRESS_INTERVAL - time.monotonic()
@@ -697,7 +639,7 @@ class Reports:
         elif held.progress_timer is None:
             held.progress_timer = asyncio.get_running_loop().call_later(wait, self._progress_ready, held)
 
-    def _progress_ready(self, held: Held) -> None:
+    def _progress_ready(self, held: Attempt) -> None:
         held.progress_timer = None
         if held.lease in self._held and not held.lost and held.outcome is None:
             self._progress[held.lease] = held
@@ -708,17 +650,18 @@ class Reports:
         if held is None or held.lost or held.outcome is not None:
             future.set_exception(Cancelled("the lease is no longer held"))
             return
+        held.begin_to_tell()
         held.checkpoint_sequence += 1
-        held.checkpoint = payload
+        held.checkpoint_payload = payload
         held.checkpoint_sent = False
         held.checkpoint_future += ((held.checkpoint_sequence, future),)
         self._checkpoints[lease] = held
         self._wake.set()
 
-    def _checkpoint_stored(self, held: Held, sequence: int) -> None:
+    def _checkpoint_stored(self, held: Attempt, sequence: int) -> None:
         held.checkpoint_stored = sequence
         if sequence >= held.checkpoint_sequence:
-            held.checkpoint = None
+            held.checkpoint_payload = None
             self._checkpoints.pop(held.lease, None)
         waiting, held.checkpoint_future = held.checkpoint_future, ()
         for wanted, future in waiting:
@@ -728,7 +671,7 @@ class Reports:
             else:
                 held.checkpoint_future += ((wanted, future),)
 
-    def _fail_checkpoints(self, held: Held, why: str = "the lease is no longer held") -> None:
+    def _fail_checkpoints(self, held: Attempt, why: str = "the lease is no longer held") -> None:
         waiting, held.checkpoint_future = held.checkpoint_future, ()
         for _, future in waiting:
             if not future.done():

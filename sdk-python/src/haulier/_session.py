@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,9 +22,10 @@ from typing import Any, Protocol, TypeVar
 from . import _limits as limits
 from . import _methods as methods
 from ._attempt import Attempt, outcome_of_stop
+from ._bell import Bell
 from ._client import Client, EnqueueItem
 from ._command import CommandDefinition
-from ._convert import duration
+from ._convert import duration, seconds
 from ._errors import (
     AbortedError,
     HaulierError,
@@ -34,7 +36,7 @@ from ._errors import (
 )
 from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
-from ._report import Reports, lease_seconds
+from ._report import End, Reports, lease_seconds
 from ._transport import Complaints, Connection
 from .v1 import report_pb2
 from .v1 import worker_service_pb2 as pb
@@ -42,9 +44,6 @@ from .v1 import worker_service_pb2 as pb
 T = TypeVar("T")
 
 _log = logging.getLogger("haulier")
-
-End = tuple[Attempt, "report_pb2.OutcomeReport | None"]
-"""An attempt whose handler has ended, and what came of it; None: nothing is to be told."""
 
 _FATAL = (InvalidArgumentError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
 
@@ -131,9 +130,11 @@ class Session:
         self._starting = collections.deque[tuple[float, list[Attempt]]]()
         """What waits for its `received` to be sent, and since when."""
         self._late_start: asyncio.TimerHandle | None = None
+        self._young: list[Attempt] = []
+        """What has started so lately that its timeout was not looked at."""
         self._timeout_timer: asyncio.TimerHandle | None = None
         self._timeouts_at = 0.0
-        self._moved = asyncio.Event()
+        self._moved = Bell()
         """Slots, outcomes or doubt changed: look again whether to claim."""
         self._quiet = asyncio.Event()
         """No handler runs."""
@@ -288,7 +289,7 @@ class Session:
                 if not attempt.ended:
                     _log.warning("the handler of %s did not stop; it is given back", attempt.name)
                     stop = StopSignal(kind=StopKind.DRAIN, reason="the worker process is stopping")
-                    self._ended(attempt, outcome_of_stop(attempt, attempt.job.stop or stop))
+                    self._ended_all([(attempt, outcome_of_stop(attempt.stop or stop))])
             flushed = asyncio.ensure_future(self.reports.idle(limits.FLUSH_TIMEOUT))
             await asyncio.wait((flushed, lost), return_when=asyncio.FIRST_COMPLETED)
             await _cancel(flushed)
@@ -355,26 +356,24 @@ class Session:
                 return free
             self._moved.clear()
             await self._moved.wait()
-            if self._slots > 1:
+            if self._busy:
                 await asyncio.sleep(limits.CLAIM_LINGER)  # jobs that came together often end together
 
     def _take(self, answer: pb.ClaimJobResponse, sequence: int) -> None:
         attempts: list[Attempt] = []
+        now = time.monotonic()
         for leased in answer.jobs:
-            lease = leased.lease
-            if self.reports.attempt(lease) is not None:
-                continue
             definition = self._definitions.get(leased.command)
             if definition is None:
                 _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
                 definition = _unserved
-            attempt = Attempt(leased, lease, definition, self)
-            self.reports.hold(attempt)
-            attempts.append(attempt)
+            attempt = Attempt(leased, definition, self, now)
+            if self.reports.hold(attempt):
+                attempts.append(attempt)
         self._busy += len(attempts)
         self._quiet.clear()
         # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
-        self._starting.append((time.monotonic(), attempts))
+        self._starting.append((now, attempts))
         if self._late_start is None:
             self._late_start = asyncio.get_running_loop().call_later(limits.RECEIVED_WAIT, self._start_late)
         self.reports.received(0, sequence, functools.partial(self._start, attempts))
@@ -399,16 +398,23 @@ class Session:
             for attempt in starting:
                 if attempt.leased.strict:
                     self._stop(attempt, _IN_DOUBT)
-        self._watch_timeouts(starting)
+        assert self._loop is not None
+        if not self._young:
+            self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
+        self._young += starting
         self._runner.start(starting)
+
+    def _watch_young(self) -> None:
+        """Most handlers have ended before anyone needs to know their timeouts: only those of the others are looked at."""
+        young, self._young = self._young, []
+        self._watch_timeouts([attempt for attempt in young if not attempt.ended])
 
     def _watch_timeouts(self, attempts: Sequence[Attempt]) -> None:
         """Sees to it that `_timeouts` runs when the first of these is over. One timer serves all attempts."""
         assert self._loop is not None
-        deadlines = [attempt.job._deadline for attempt in attempts if attempt.leased.HasField("timeout")]  # noqa: SLF001
-        if not deadlines:
+        earliest = min((attempt.deadline for attempt in attempts), default=math.inf)
+        if earliest == math.inf:
             return
-        earliest = min(deadlines)
         if self._timeout_timer is not None:
             if self._timeouts_at <= earliest:
                 return
@@ -422,30 +428,23 @@ class Session:
         now = time.monotonic()
         left: list[Attempt] = []
         for attempt in self.reports.attempts():
-            if attempt.ended or not attempt.leased.HasField("timeout"):
+            if attempt.ended:
                 continue
-            if attempt.job._deadline <= now:  # noqa: SLF001
+            if attempt.deadline <= now:
                 self._timed_out(attempt)
             else:
                 left.append(attempt)
         self._watch_timeouts(left)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
-        for attempt, outcome in ends:
-            self._ended(attempt, outcome)
-            attempt.part()
+        waited_for = [end for end in ends if not end[0].ended]
+        for attempt, _ in waited_for:
+            attempt.end()
+        self.reports.finish(waited_for)
+        self._freed(len(waited_for))
 
-    def _ended(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        if attempt.ended:
-            return
-        self._free(attempt)
-        self.reports.finish(attempt, outcome)
-
-    def _free(self, attempt: Attempt) -> None:
-        attempt.ended = True
-        for timer in attempt.stop_timers:
-            timer.cancel()
-        self._busy -= 1
+    def _freed(self, slots: int) -> None:
+        self._busy -= slots
         if not self._busy:
             self._quiet.set()
         self._moved.set()
@@ -453,13 +452,12 @@ class Session:
     # Stopping handlers
 
     def _timed_out(self, attempt: Attempt) -> None:
-        timeout = attempt.leased.timeout.ToTimedelta().total_seconds()
-        reason = f"the timeout of {timeout:g} s is over"
+        reason = f"the timeout of {seconds(attempt.leased.timeout):g} s is over"
         self._stop(attempt, StopSignal(kind=StopKind.TIMEOUT, reason=reason, grace=limits.TIMEOUT_GRACE))
 
     def _stop(self, attempt: Attempt, signal: StopSignal) -> None:
         first = attempt.signal(signal)
-        if attempt.ended or attempt.job.stop is not signal:
+        if attempt.ended or attempt.stop is not signal:
             return
         assert self._loop is not None
         grace = (signal.grace or limits.STOP_GRACE).total_seconds()
@@ -469,14 +467,15 @@ class Session:
 
     def _abandon(self, attempt: Attempt, signal: StopSignal) -> None:
         """The grace is over: the slot is free for another job, whatever the handler still does."""
-        if attempt.ended or attempt.job.stop is not signal:
+        if attempt.ended or attempt.stop is not signal:
             return
         _log.error("the handler of %s did not stop within its grace (%s); it is left alone", attempt.name, signal.kind)
         # The server takes a cancelled job by itself; until then the lease stays in the inventory.
         if signal.kind is StopKind.CANCEL:
-            self._free(attempt)
+            attempt.end()
+            self._freed(1)
         else:
-            self._ended(attempt, outcome_of_stop(attempt, signal))
+            self._ended_all([(attempt, outcome_of_stop(signal))])
 
     # What the server says (ReportListener)
 
@@ -576,7 +575,7 @@ def _bind_unserved(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, A
     raise RuntimeError("this worker process does not serve the command")
 
 
-_unserved = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, is_async=False)
+_unserved = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, takes_job=False, is_async=False)
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -109,6 +109,8 @@ class Connection:
             except (UnavailableError, ResourceExhaustedError) as error:
                 if repeat is Repeat.REFUSED and not error.reason:
                     raise
+                if error.reason == "NO_WORKER_HERE":
+                    raise  # the server has waited for one already
                 if isinstance(error, ResourceExhaustedError) and not error.reason and not error.retry_after:
                     raise  # a limit of the transport, such as the size of a message: the same again
                 wait = error.retry_after.total_seconds() if error.retry_after else 0.0

@@ -10,11 +10,12 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
@@ -22,11 +23,13 @@ from ._client import Client
 from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
 from ._errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
+from ._job import read_request
 from ._log import _current
 from ._options import JobOptions
 from ._periodic import Background, LocalWorker, Periodic
 from ._records import CatchUpPolicy, OverlapPolicy, RecurringTask, Schedule
-from ._session import End, Session
+from ._report import End
+from ._session import Session
 from ._threads import Threads
 from ._transport import SDK, Connection
 from .v1 import report_pb2
@@ -537,21 +540,27 @@ class _Running:
 
     def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
         end = self._end
-        for attempt in attempts:
-            task = attempt.task = self._loop.create_task(_run_async(attempt, end))
-            self._tasks.add(task)
-        # After the first step of each: those that end with it are told in the same turn.
-        self._tell_soon()
+        eagerly = _EAGER and self._loop.get_task_factory() is None
+        self._telling = True  # below, after the first step of each: those that end with it are told together
+        try:
+            for attempt in attempts:
+                work = _run_async(attempt, end)
+                task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
+                if not task.done():
+                    attempt.task = task
+                    self._tasks.add(task)
+        finally:
+            if eagerly:
+                self._tell_ended()
+            else:
+                self._loop.call_soon(self._tell_ended)
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
-        task, attempt.task = attempt.task, None
-        if task is not None:
-            self._tasks.discard(task)
+        if attempt.task is not None:
+            self._tasks.discard(attempt.task)
+            attempt.task = None
         self._ended.append((attempt, outcome))
-        self._tell_soon()
-
-    def _tell_soon(self) -> None:
         if not self._telling:
             self._telling = True
             self._loop.call_soon(self._tell_ended)
@@ -581,6 +590,14 @@ class _Running:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+_EAGER = sys.version_info >= (3, 12)
+"""Whether tasks can begin at once; one that ends without having waited then never goes through the event loop."""
+
+
+def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
+
+
 def _cancel_task(attempt: Attempt) -> None:
     # One that has not begun sees its stop signal when it does; cancelled before, it would never tell of its end.
     if attempt.begun and attempt.task is not None and not attempt.task.done():
@@ -589,16 +606,17 @@ def _cancel_task(attempt: Attempt) -> None:
 
 async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
     attempt.begun = True
-    job, definition = attempt.job, attempt.definition
-    _current.set(job)
+    _current.set(attempt)
     binding = True
     try:
         # A stop signal that came before the task began has cancelled nothing yet.
-        if job.stopped:
+        if attempt.stop is not None:
             raise asyncio.CancelledError
-        arguments, keywords = definition.bind(job, job.request)
+        definition = attempt.definition
+        job = attempt.job if definition.takes_job else None
+        arguments, keywords = definition.bind(job, read_request(attempt.leased))
         binding = False
-        result = await cast("Awaitable[Any]", definition.handler(*arguments, **keywords))
+        result = await definition.handler(*arguments, **keywords)
         for made in attempt.pending:
             if not made.looked_at:
                 await made
@@ -622,14 +640,15 @@ class _SyncRun:
 
     def __call__(self) -> None:
         attempt = self._attempt
-        _current.set(attempt.job)
+        _current.set(attempt)
         binding = True
         outcome: report_pb2.OutcomeReport | None
         try:
-            attempt.job.raise_if_stopped()
-            arguments, keywords = attempt.definition.bind(attempt.job, attempt.job.request)
+            job, definition = attempt.job, attempt.definition
+            job.raise_if_stopped()
+            arguments, keywords = definition.bind(job, job.request)
             binding = False
-            result = attempt.definition.handler(*arguments, **keywords)
+            result = definition.handler(*arguments, **keywords)
             if inspect.isawaitable(result):
                 result = asyncio.run(_wait_for(result))
             for made in attempt.pending:

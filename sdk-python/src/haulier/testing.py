@@ -48,6 +48,7 @@ class FakeLog:
 
 @dataclass(slots=True, kw_only=True)
 class _Recorder:
+    job: FakeJob
     jobs: Mapping[int | str, JobResult]
     logs: list[FakeLog] = field(default_factory=list[FakeLog])
     progress_reports: list[tuple[float | None, str | None]] = field(default_factory=list[tuple["float | None", "str | None"]])
@@ -157,8 +158,8 @@ class FakeJob(Job):
             write(last_error, leased.last_error, "last_error")
         if checkpoint is not None:
             leased.checkpoint.CopyFrom(encode(checkpoint, "checkpoint"))
-        self._recorder = _Recorder(jobs=jobs or {})
-        super().__init__(leased, self._recorder)
+        self._recorder = _Recorder(job=self, jobs=jobs or {})
+        super().__init__(leased, self._recorder, time.monotonic())
         with_parents(self, tuple(parents))
         self._stop_listeners: list[Callable[[], object]] = []
 
@@ -243,7 +244,7 @@ async def run_handler(handler: Callable[..., Any], request: Any = None, *, job: 
             result = await _stoppable(job, handler, arguments, keywords)
         else:
             context = contextvars.copy_context()
-            context.run(_current.set, job)
+            context.run(_current.set, job._recorder)  # noqa: SLF001
             result = await asyncio.to_thread(context.run, lambda: handler(*arguments, **keywords))
             if inspect.isawaitable(result):
                 result = await result
@@ -262,7 +263,7 @@ def run_handler_sync(handler: Callable[..., Any], request: Any = None, *, job: F
 
 async def _stoppable(job: FakeJob, handler: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     async def run() -> Any:
-        _current.set(job)
+        _current.set(job._recorder)  # noqa: SLF001
         return await handler(*arguments, **keywords)
 
     loop = asyncio.get_running_loop()
