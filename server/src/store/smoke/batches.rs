@@ -49,7 +49,7 @@ impl Bench {
         }
     }
 
-    /// Walks in both orders, in pages of these sizes, and from beyond each of the ids and those beside it.
+    /// Walks in both orders, in pages of these sizes.
     async fn expect_batch(&self, month: Month, batch_id: &str, wanted: &[JobId], sizes: &[i64]) {
         let backwards: Vec<JobId> = wanted.iter().rev().copied().collect();
         for size in sizes {
@@ -60,6 +60,7 @@ impl Bench {
         }
     }
 
+    /// Walks in both orders from each of the ids, from those beside it, and from the ends.
     async fn expect_beyond_each(&self, month: Month, batch_id: &str, wanted: &[JobId]) {
         let beside = wanted.iter().flat_map(|job| [job.0 - 1, job.0, job.0 + 1]);
         for after in beside.map(JobId).chain([JobId(0), JobId(i64::MAX)]) {
@@ -147,7 +148,7 @@ async fn jobs_of_one_batch_id_are_found_however_they_were_stored(bench: Bench) {
 }
 
 async fn a_page_of_a_batch_of_many_calls_begins_where_the_last_ended(bench: Bench) {
-    // A hundred thousand jobs of one id, each of a call of its own, and one batch of another id that spans nothing else.
+    // A hundred thousand jobs of one id, each of a call of its own.
     let month = bench.store.reserve_ids(1).await.unwrap().month;
     let prefix = bench.store.engine.texts.prefix();
     let numbers = match bench.store.engine.dialect() {

@@ -50,3 +50,19 @@ fn guards_of_leases(leases: &[&LeaseRow]) -> Vec<Value> {
     };
     leases.iter().flat_map(guard).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MONTH_TABLES;
+    use crate::store::dialect::{Dialect, statements};
+
+    #[test]
+    fn the_tables_of_a_month_are_those_that_are_made() {
+        let statements = statements(include_str!("../sql/month.sql"), Dialect::Sqlite);
+        let name = |statement: &String| {
+            let (_, rest) = statement.split_once("{p}").unwrap();
+            rest.split_once("_{m}").unwrap().0.to_owned()
+        };
+        assert_eq!(statements.iter().map(name).collect::<Vec<_>>(), MONTH_TABLES);
+    }
+}
