@@ -110,7 +110,7 @@ pub(crate) struct ReadyRow {
 }
 
 /// Where the ready rows of jobs stand that wait for parents.
-const PARENTS: RouteId = RouteId(-1);
+pub(crate) const PARENTS: RouteId = RouteId(-1);
 /// Where the ready rows of jobs of lanes stand whose time has not come.
 pub(crate) const LANES_DUE: RouteId = RouteId(-2);
 

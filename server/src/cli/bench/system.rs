@@ -279,7 +279,7 @@ impl System {
 
     async fn enqueue_batch(&self, command: &str, rows: usize) -> Result<f64> {
         let call = tokio::time::Instant::now();
-        let mut batch = self.client().batch();
+        let mut batch = self.client().enqueue_batch();
         for _ in 0..rows {
             let request = Payload::json_text(request_text(self.settings.payload_bytes));
             batch = batch.push(self.client().enqueue_payload(command, request));
@@ -344,7 +344,7 @@ impl System {
     async fn any(&self, command: &str, states: &[JobState]) -> Result<Option<(i64, JobState)>> {
         let states = states.iter().map(|state| i32::from(*state)).collect();
         let filter = JobFilter { states, command: command.to_owned(), ..Default::default() };
-        let mut pages = self.client().list(filter).page_size(1).pages();
+        let mut pages = self.client().list_jobs(filter).page_size(1).pages();
         Ok(pages.try_next().await?.map(|job| (job.id, job.state())))
     }
 }

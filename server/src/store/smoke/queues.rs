@@ -104,7 +104,7 @@ async fn live_jobs_are_counted_by_route(mut bench: Bench) {
     bench.enqueue(|spec| (spec.queue, spec.run_after) = ("other".into(), Some(later))).await;
     assert_eq!(bench.claim(1).await.len(), 1);
     let now = bench.store.now().await.unwrap();
-    let counts = bench.store.live_counts(now).await.unwrap();
+    let counts = bench.store.live_jobs(now).await.unwrap();
     let of = |queue: &str| {
         let mut spec = Spec::new(Work::Command("Test".into()));
         spec.queue = queue.into();
