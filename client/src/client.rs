@@ -275,27 +275,7 @@ impl Client {
         Q: Clone,
         F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
     {
-        self.call_within(self.deadline, operation, repeat, request, call).await
-    }
-
-    pub(crate) async fn call_within<Q, T, F>(
-        &self,
-        deadline: Duration,
-        operation: &'static str,
-        repeat: Repeat,
-        request: Q,
-        call: F,
-    ) -> Result<T>
-    where
-        Q: Clone,
-        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
-    {
-        let made = |left: Duration| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(left);
-            call(self.jobs(), request)
-        };
-        retry::call(operation, deadline, repeat, made).await
+        self.call_service(self.jobs(), operation, repeat, request, call).await
     }
 
     /// As [`Self::call`], of another service than that of jobs.
@@ -312,12 +292,30 @@ impl Client {
         Q: Clone,
         F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
     {
+        self.call_within(service, self.deadline, operation, repeat, request, call).await
+    }
+
+    /// As [`Self::call_service`], within another time than the client's deadline.
+    pub(crate) async fn call_within<S, Q, T, F>(
+        &self,
+        service: S,
+        deadline: Duration,
+        operation: &'static str,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T>
+    where
+        S: Clone,
+        Q: Clone,
+        F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
+    {
         let made = |left: Duration| {
             let mut request = Request::new(request.clone());
             request.set_timeout(left);
             call(service.clone(), request)
         };
-        retry::call(operation, self.deadline, repeat, made).await
+        retry::call(operation, deadline, repeat, made).await
     }
 
     fn over(transport: Transport, connector: Connector, deadline: Duration) -> Self {

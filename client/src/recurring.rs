@@ -6,7 +6,6 @@ use futures::future::BoxFuture;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::recurring_task_service_client::RecurringTaskServiceClient;
 use serde::Serialize;
-use tonic::{Request, Response, Status};
 
 use crate::client::Client;
 use crate::command::{Command, command_name};
@@ -259,7 +258,8 @@ impl Client {
     pub async fn put_recurring_task(&self, task: RecurringTask) -> Result<(pb::RecurringTask, PutResult)> {
         let request = pb::PutRecurringTaskRequest { task: Some(task.message()?) };
         let put = async |mut tasks: Tasks, request| tasks.put_recurring_task(request).await;
-        let answer = self.call_task_service("PutRecurringTask", Repeat::Safe, request, put).await?;
+        let answer =
+            self.call_service(self.task_service(), "PutRecurringTask", Repeat::Safe, request, put).await?;
         let result = answer.result();
         Ok((answer.task.unwrap_or_default(), result))
     }
@@ -268,7 +268,8 @@ impl Client {
     pub async fn get_recurring_task(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
         let request = pb::GetRecurringTaskRequest { name: name.into() };
         let get = async |mut tasks: Tasks, request| tasks.get_recurring_task(request).await;
-        let answer = self.call_task_service("GetRecurringTask", Repeat::Safe, request, get).await?;
+        let answer =
+            self.call_service(self.task_service(), "GetRecurringTask", Repeat::Safe, request, get).await?;
         Ok(answer.task.unwrap_or_default())
     }
 
@@ -282,7 +283,9 @@ impl Client {
         let request = pb::DeleteRecurringTaskRequest { name: name.into() };
         let delete = async |mut tasks: Tasks, request| tasks.delete_recurring_task(request).await;
         // Done twice it is NOT_FOUND, which would be told of a delete that was done.
-        let answer = self.call_task_service("DeleteRecurringTask", Repeat::Unsafe, request, delete).await?;
+        let answer = self
+            .call_service(self.task_service(), "DeleteRecurringTask", Repeat::Unsafe, request, delete)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
@@ -294,7 +297,9 @@ impl Client {
     ) -> Result<pb::RecurringTask> {
         let request = pb::PauseRecurringTaskRequest { name: name.into(), reason: reason.into() };
         let pause = async |mut tasks: Tasks, request| tasks.pause_recurring_task(request).await;
-        let answer = self.call_task_service("PauseRecurringTask", Repeat::Safe, request, pause).await?;
+        let answer = self
+            .call_service(self.task_service(), "PauseRecurringTask", Repeat::Safe, request, pause)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
@@ -302,7 +307,9 @@ impl Client {
     pub async fn resume_recurring_task(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
         let request = pb::ResumeRecurringTaskRequest { name: name.into() };
         let resume = async |mut tasks: Tasks, request| tasks.resume_recurring_task(request).await;
-        let answer = self.call_task_service("ResumeRecurringTask", Repeat::Safe, request, resume).await?;
+        let answer = self
+            .call_service(self.task_service(), "ResumeRecurringTask", Repeat::Safe, request, resume)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
@@ -318,21 +325,10 @@ impl Client {
         PreviewSchedule { client: self.clone(), request }
     }
 
-    async fn call_task_service<Q, T, F>(
-        &self,
-        operation: &'static str,
-        repeat: Repeat,
-        request: Q,
-        call: F,
-    ) -> Result<T>
-    where
-        Q: Clone,
-        F: AsyncFn(Tasks, Request<Q>) -> Result<Response<T>, Status>,
-    {
-        let tasks = RecurringTaskServiceClient::new(self.transport())
+    fn task_service(&self) -> Tasks {
+        RecurringTaskServiceClient::new(self.transport())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        self.call_service(tasks, operation, repeat, request, call).await
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -383,8 +379,9 @@ impl ListRecurringTasks {
                 (client.clone(), pb::ListRecurringTasksRequest { page_token, ..request.clone() });
             Box::pin(async move {
                 let list = async |mut tasks: Tasks, request| tasks.list_recurring_tasks(request).await;
-                let answer =
-                    client.call_task_service("ListRecurringTasks", Repeat::Safe, request, list).await?;
+                let answer = client
+                    .call_service(client.task_service(), "ListRecurringTasks", Repeat::Safe, request, list)
+                    .await?;
                 Ok(Page { items: answer.tasks, next_page_token: answer.next_page_token })
             })
         })
@@ -412,8 +409,10 @@ impl TriggerRecurringTask {
         let request_id = self.request_id.unwrap_or_else(fresh_request_id);
         let request = pb::TriggerRecurringTaskRequest { name: self.name, request_id };
         let trigger = async |mut tasks: Tasks, request| tasks.trigger_recurring_task(request).await;
-        let answer =
-            self.client.call_task_service("TriggerRecurringTask", Repeat::Safe, request, trigger).await?;
+        let answer = self
+            .client
+            .call_service(self.client.task_service(), "TriggerRecurringTask", Repeat::Safe, request, trigger)
+            .await?;
         let job = pb::EnqueuedJob {
             job_id: answer.job_id,
             ref_id: answer.ref_id,
@@ -463,7 +462,9 @@ impl PreviewSchedule {
 
     async fn send(self) -> Result<pb::PreviewScheduleResponse> {
         let preview = async |mut tasks: Tasks, request| tasks.preview_schedule(request).await;
-        self.client.call_task_service("PreviewSchedule", Repeat::Safe, self.request, preview).await
+        self.client
+            .call_service(self.client.task_service(), "PreviewSchedule", Repeat::Safe, self.request, preview)
+            .await
     }
 }
 

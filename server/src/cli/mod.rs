@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::proto::{self, CancelResult, JobState, ListOrder, ReplyBody, ReplyMode};
 use haulier::{Client, Code, Error, JobOptions, JobTarget, Payload, Priority, RetryPolicy};
 
@@ -481,14 +481,7 @@ async fn list(arguments: List) -> haulier::Result<u8> {
     if let Some(month) = arguments.month {
         call = call.month(month);
     }
-    let mut pages = call.pages();
-    let mut jobs = Vec::new();
-    while jobs.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(job) => jobs.push(job),
-            None => break,
-        }
-    }
+    let jobs: Vec<_> = call.pages().take(arguments.limit).try_collect().await?;
     show::jobs(&jobs);
     Ok(OK)
 }

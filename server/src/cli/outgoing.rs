@@ -1,7 +1,7 @@
 //! Jobs that call an API, and the notifications of outcomes.
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::ApiCall;
 use haulier::proto::DeliveryState;
 
@@ -102,14 +102,8 @@ pub(super) async fn deliveries(command: Deliveries) -> haulier::Result<u8> {
 async fn list(arguments: ListDeliveries) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     let states = arguments.state.iter().map(|name| name.state()).collect();
-    let mut pages = client.list_deliveries(arguments.job, states);
-    let mut found = Vec::new();
-    while found.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(delivery) => found.push(delivery),
-            None => break,
-        }
-    }
+    let found: Vec<_> =
+        client.list_deliveries(arguments.job, states).take(arguments.limit).try_collect().await?;
     show::deliveries(&found);
     Ok(OK)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::proto;
 use haulier::{CatchUpPolicy, JobOptions, OverlapPolicy, Priority, PutResult, RecurringTask, Schedule};
 
@@ -325,14 +325,7 @@ async fn list(arguments: List) -> haulier::Result<u8> {
     if let Some(enabled) = arguments.enabled {
         call = call.enabled(enabled);
     }
-    let mut pages = call.pages();
-    let mut tasks = Vec::new();
-    while tasks.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(task) => tasks.push(task),
-            None => break,
-        }
-    }
+    let tasks: Vec<_> = call.pages().take(arguments.limit).try_collect().await?;
     show::tasks(&tasks);
     Ok(OK)
 }
