@@ -292,13 +292,13 @@ impl Client {
         Q: Clone,
         F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
     {
-        self.call_within(service, self.deadline, operation, repeat, request, call).await
+        let made = |left| call(service.clone(), timed(request.clone(), left));
+        retry::call(operation, self.deadline, repeat, made).await
     }
 
-    /// As [`Self::call_service`], within another time than the client's deadline.
-    pub(crate) async fn call_within<S, Q, T, F>(
+    /// As [`Self::call`], within another time than the client's deadline.
+    pub(crate) async fn call_within<Q, T, F>(
         &self,
-        service: S,
         deadline: Duration,
         operation: &'static str,
         repeat: Repeat,
@@ -306,15 +306,10 @@ impl Client {
         call: F,
     ) -> Result<T>
     where
-        S: Clone,
         Q: Clone,
-        F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
+        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
     {
-        let made = |left: Duration| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(left);
-            call(service.clone(), request)
-        };
+        let made = |left| call(self.jobs(), timed(request.clone(), left));
         retry::call(operation, deadline, repeat, made).await
     }
 
@@ -324,6 +319,12 @@ impl Client {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self { jobs, transport, connector, deadline, heritage: None, keeping: Keeping::default() }
     }
+}
+
+fn timed<Q>(request: Q, left: Duration) -> Request<Q> {
+    let mut request = Request::new(request);
+    request.set_timeout(left);
+    request
 }
 
 impl fmt::Debug for Client {

@@ -340,8 +340,7 @@ impl<T> RunCommand<T> {
             detach,
         };
         let run = async |mut jobs: Jobs, request| jobs.run_command(request).await;
-        let jobs = self.client.jobs();
-        self.client.call_within(jobs, deadline, "RunCommand", Repeat::Unsafe, request, run).await
+        self.client.call_within(deadline, "RunCommand", Repeat::Unsafe, request, run).await
     }
 }
 

@@ -200,7 +200,7 @@ async fn a_running_call_is_cancelled_and_its_receiver_sees_it_go(database: Datab
     let by_http = enqueue(&server, call("billing", "POST /v1/slow", "1")).await;
     receiver.wait_for(1).await;
     let begun = monotonic();
-    assert_eq!(server.cancel(by_http, "enough", None).await.wait(), CancelResult::Requested);
+    assert_eq!(server.cancel(by_http, "enough", None).await.result(), CancelResult::Requested);
     let summary = server.wait_for_state(by_http, JobState::Cancelled).await;
     assert_eq!(summary.cancel_message, "enough");
     receiver.abandoned().await;

@@ -1,12 +1,11 @@
 //! Cancelling: a waiting job ends at once, a running one is marked and its worker process told.
 
 use crate::model::{
-    CancelMark, CancelReason, Cancelled, Ending, Epoch, Event, Job, JobId, LeaseFlags, Month, Payload, Time,
-    Turn,
+    CancelMark, CancelReason, Cancelled, Epoch, Event, Job, JobId, LeaseFlags, Month, Time, Turn,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow, read_job};
+use crate::store::rows::{LeaseRow, OutcomeRow, ReadyRow, read_job};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    CancelReason, Cancelled, Condition, Dependency, Ending, Event, Job, JobId, LeaseFlags, Month, Payload,
-    ReadyKey, Run, Time, Turn, limits,
+    CancelReason, Cancelled, Condition, Dependency, Ending, Event, Job, JobId, LeaseFlags, Month, ReadyKey,
+    Run, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
