@@ -28,8 +28,8 @@ type Admin = AdminServiceClient<Transport>;
 /// use std::time::Duration;
 /// use haulier::QueueLimits;
 ///
-/// client.update_queue("mail", QueueLimits::new().concurrency(5).rate(10, Duration::from_secs(1))).await?;
-/// client.update_queue("mail", QueueLimits::new().no_rate()).await?; // lifts one, leaves the other
+/// client.update_queue("mail", QueueLimits::new().concurrency_limit(5).rate_limit(10, Duration::from_secs(1))).await?;
+/// client.update_queue("mail", QueueLimits::new().no_rate_limit()).await?; // lifts one, leaves the other
 /// # Ok(())
 /// # }
 /// ```
@@ -47,25 +47,25 @@ impl QueueLimits {
     }
 
     /// Most jobs that run at once: 1 to 1,000,000.
-    pub fn concurrency(mut self, jobs: i32) -> Self {
+    pub fn concurrency_limit(mut self, jobs: i32) -> Self {
         self.concurrency = Some(Some(jobs));
         self
     }
 
     /// As many as there are slots for.
-    pub fn no_concurrency(mut self) -> Self {
+    pub fn no_concurrency_limit(mut self) -> Self {
         self.concurrency = Some(None);
         self
     }
 
     /// Most jobs that start in any stretch of so much time: 1 to 1,000,000 in 1 s to 1 day.
-    pub fn rate(mut self, starts: i32, period: Duration) -> Self {
+    pub fn rate_limit(mut self, starts: i32, period: Duration) -> Self {
         self.rate = Some(Some((starts, period)));
         self
     }
 
     /// As many starts as there are jobs.
-    pub fn no_rate(mut self) -> Self {
+    pub fn no_rate_limit(mut self) -> Self {
         self.rate = Some(None);
         self
     }
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Queues, by name.
-    pub fn queues(&self) -> Pages<pb::Queue> {
+    pub fn list_queues(&self) -> Pages<pb::Queue> {
         let client = self.clone();
         Pages::new(move |page_token| {
             let client = client.clone();
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Worker processes, by name and start; of one command or one queue alone, where the request names it.
-    pub fn workers(&self, filter: pb::ListWorkersRequest) -> Pages<pb::WorkerProcess> {
+    pub fn list_workers(&self, filter: pb::ListWorkersRequest) -> Pages<pb::WorkerProcess> {
         let client = self.clone();
         Pages::new(move |page_token| {
             let (client, request) = (client.clone(), pb::ListWorkersRequest { page_token, ..filter.clone() });
@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// Commands that are served, that live jobs name, or that ran in the last week, by name; only those whose name starts so.
-    pub fn commands(&self, name_prefix: impl Into<String>) -> Pages<pb::Command> {
+    pub fn list_commands(&self, name_prefix: impl Into<String>) -> Pages<pb::Command> {
         let (client, name_prefix) = (self.clone(), name_prefix.into());
         Pages::new(move |page_token| {
             let (client, name_prefix) = (client.clone(), name_prefix.clone());
@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// Servers on the database, by name.
-    pub fn servers(&self) -> Pages<pb::Server> {
+    pub fn list_servers(&self) -> Pages<pb::Server> {
         let client = self.clone();
         Pages::new(move |page_token| {
             let client = client.clone();
@@ -205,7 +205,7 @@ impl Client {
     }
 
     /// Months of history, newest first.
-    pub fn history_months(&self) -> Pages<pb::HistoryMonth> {
+    pub fn list_history_months(&self) -> Pages<pb::HistoryMonth> {
         let client = self.clone();
         Pages::new(move |page_token| {
             let client = client.clone();

@@ -17,32 +17,32 @@ type Jobs = pb::job_service_client::JobServiceClient<Transport>;
 
 /// Which job: its id, or its ref id. Transient runs have only a ref id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobKey {
+pub enum JobTarget {
     /// Its id.
     Id(i64),
     /// Its ref id.
     RefId(String),
 }
 
-impl From<i64> for JobKey {
+impl From<i64> for JobTarget {
     fn from(id: i64) -> Self {
         Self::Id(id)
     }
 }
 
-impl From<&str> for JobKey {
+impl From<&str> for JobTarget {
     fn from(ref_id: &str) -> Self {
         Self::RefId(ref_id.to_owned())
     }
 }
 
-impl From<String> for JobKey {
+impl From<String> for JobTarget {
     fn from(ref_id: String) -> Self {
         Self::RefId(ref_id)
     }
 }
 
-impl JobKey {
+impl JobTarget {
     pub(crate) fn into_explain(self) -> pb::explain_job_request::Target {
         match self {
             Self::Id(id) => pb::explain_job_request::Target::JobId(id),
@@ -92,13 +92,13 @@ sent_when_awaited!(
 #[derive(Debug)]
 pub struct GetJob {
     client: Client,
-    job: JobKey,
+    job: JobTarget,
     run: i32,
     include_parent: bool,
 }
 
 impl GetJob {
-    pub(crate) fn new(client: Client, job: JobKey) -> Self {
+    pub(crate) fn new(client: Client, job: JobTarget) -> Self {
         Self { client, job, run: 0, include_parent: false }
     }
 
@@ -109,7 +109,7 @@ impl GetJob {
     }
 
     /// Adds the job that this one descends from.
-    pub fn with_parent(mut self) -> Self {
+    pub fn include_parent(mut self) -> Self {
         self.include_parent = true;
         self
     }
@@ -117,12 +117,12 @@ impl GetJob {
     async fn send(self) -> Result<pb::JobResult> {
         let Self { client, job, run, include_parent } = self;
         let job = match job {
-            JobKey::Id(job_id) => {
+            JobTarget::Id(job_id) => {
                 let request = pb::GetJobRequest { job_id, run, include_parent };
                 let get = async |mut jobs: Jobs, request| jobs.get_job(request).await;
                 client.call("GetJob", Repeat::Safe, request, get).await?.job
             }
-            JobKey::RefId(ref_id) => {
+            JobTarget::RefId(ref_id) => {
                 let request = pb::GetJobByRefIdRequest { ref_id, run, include_parent };
                 let get = async |mut jobs: Jobs, request| jobs.get_job_by_ref_id(request).await;
                 client.call("GetJobByRefId", Repeat::Safe, request, get).await?.job
@@ -137,13 +137,13 @@ impl GetJob {
 #[derive(Debug)]
 pub struct CancelJob {
     client: Client,
-    job: JobKey,
+    job: JobTarget,
     reason: String,
     grace: Option<Duration>,
 }
 
 impl CancelJob {
-    pub(crate) fn new(client: Client, job: JobKey) -> Self {
+    pub(crate) fn new(client: Client, job: JobTarget) -> Self {
         Self { client, job, reason: String::new(), grace: None }
     }
 
@@ -322,6 +322,46 @@ impl ListJobs {
     }
 }
 
+/// Lists the attempts of a job.
+#[must_use = "nothing is sent until this is read as a stream or by page"]
+#[derive(Debug)]
+pub struct ListAttempts {
+    client: Client,
+    request: pb::ListJobAttemptsRequest,
+}
+
+impl ListAttempts {
+    pub(crate) fn new(client: Client, job_id: i64) -> Self {
+        Self { client, request: pb::ListJobAttemptsRequest { job_id, ..Default::default() } }
+    }
+
+    /// Run. Default: all of them.
+    pub fn run(mut self, run: i32) -> Self {
+        self.request.run = run;
+        self
+    }
+
+    /// Most attempts on a page. Default: 50; at most 500.
+    pub fn page_size(mut self, size: i32) -> Self {
+        self.request.page_size = size;
+        self
+    }
+
+    /// The attempts as a stream, or page by page.
+    pub fn pages(self) -> Pages<pb::JobAttempt> {
+        let Self { client, request } = self;
+        Pages::new(move |page_token| {
+            let (client, request) =
+                (client.clone(), pb::ListJobAttemptsRequest { page_token, ..request.clone() });
+            Box::pin(async move {
+                let list = async |mut jobs: Jobs, request| jobs.list_job_attempts(request).await;
+                let answer = client.call("ListJobAttempts", Repeat::Safe, request, list).await?;
+                Ok(Page { items: answer.attempts, next_page_token: answer.next_page_token })
+            })
+        })
+    }
+}
+
 /// Lists the log lines of a run.
 #[must_use = "nothing is sent until this is read as a stream or by page"]
 #[derive(Debug)]
@@ -373,18 +413,6 @@ impl ListLogs {
             })
         })
     }
-}
-
-pub(crate) fn attempt_pages(client: Client, job_id: i64) -> Pages<pb::JobAttempt> {
-    Pages::new(move |page_token| {
-        let client = client.clone();
-        Box::pin(async move {
-            let request = pb::ListJobAttemptsRequest { job_id, page_token, ..Default::default() };
-            let list = async |mut jobs: Jobs, request| jobs.list_job_attempts(request).await;
-            let answer = client.call("ListJobAttempts", Repeat::Safe, request, list).await?;
-            Ok(Page { items: answer.attempts, next_page_token: answer.next_page_token })
-        })
-    })
 }
 
 pub(crate) fn delivery_pages(

@@ -12,19 +12,18 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::calls::{
-    CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs, attempt_pages,
+    CancelJob, CancelJobs, GetJob, JobTarget, ListAttempts, ListJobs, ListLogs, RequeueJob, RequeueJobs,
     delivery_pages,
 };
 use crate::command::{Command, command_name};
 use crate::connect::{Connector, DEFAULT_ADDRESS, MESSAGE_BYTES_MAX, TlsSettings, Transport};
-use crate::enqueue::{Batch, Enqueue, EnqueueApi, Run};
+use crate::enqueue::{Enqueue, EnqueueApi, EnqueueBatch, RunCommand};
 use crate::errors::{Error, Result};
 use crate::handle::{result_of, settled};
 use crate::keeper::{Keeper, Keeping};
-use crate::options::Heritage;
+use crate::options::{ApiCall, Heritage};
 use crate::pages::Pages;
 use crate::payload::Payload;
-use crate::recurring::RecurringTasks;
 use crate::retry::{self, Backoff, Repeat};
 use crate::watch::{Watch, WatchJobs};
 
@@ -91,117 +90,77 @@ impl Client {
         Enqueue::new(self.clone(), command.into(), Ok(request))
     }
 
-    /// Stores a job in which the server itself calls an HTTP endpoint of a target that its configuration names. An empty method
-    /// is POST.
-    pub fn enqueue_http<A: Serialize>(
-        &self,
-        target: impl Into<String>,
-        method: impl Into<String>,
-        path: impl Into<String>,
-        request: A,
-    ) -> EnqueueApi {
-        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
-        self.enqueue_api(target, pb::api_call::Endpoint::Http(http), Payload::json(&request))
+    /// Stores a job in which the server itself calls an API of a target that its configuration names. A request of a gRPC method is
+    /// its message as JSON.
+    pub fn enqueue_api<A: Serialize>(&self, api: ApiCall, request: A) -> EnqueueApi {
+        EnqueueApi::new(self.clone(), api, Payload::json(&request))
     }
 
-    /// Stores a job in which the server itself calls a unary gRPC method, such as `shop.v1.OrderService/SendReceipt`, of a target
-    /// that its configuration names. The request is the method's message as JSON.
-    pub fn enqueue_grpc<A: Serialize>(
-        &self,
-        target: impl Into<String>,
-        method: impl Into<String>,
-        request: A,
-    ) -> EnqueueApi {
-        self.enqueue_api(target, pb::api_call::Endpoint::GrpcMethod(method.into()), Payload::json(&request))
-    }
-
-    /// As [`Self::enqueue_http`], with a payload as it is: JSON text or raw bytes.
-    pub fn enqueue_http_payload(
-        &self,
-        target: impl Into<String>,
-        method: impl Into<String>,
-        path: impl Into<String>,
-        request: Payload,
-    ) -> EnqueueApi {
-        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
-        self.enqueue_api(target, pb::api_call::Endpoint::Http(http), Ok(request))
-    }
-
-    /// As [`Self::enqueue_grpc`], with a payload as it is: JSON text, or nothing for an empty message.
-    pub fn enqueue_grpc_payload(
-        &self,
-        target: impl Into<String>,
-        method: impl Into<String>,
-        request: Payload,
-    ) -> EnqueueApi {
-        self.enqueue_api(target, pb::api_call::Endpoint::GrpcMethod(method.into()), Ok(request))
-    }
-
-    fn enqueue_api(
-        &self,
-        target: impl Into<String>,
-        endpoint: pb::api_call::Endpoint,
-        request: Result<Payload>,
-    ) -> EnqueueApi {
-        EnqueueApi::new(
-            self.clone(),
-            pb::ApiCall { target: target.into(), endpoint: Some(endpoint) },
-            request,
-        )
+    /// As [`Self::enqueue_api`], with a payload as it is: JSON text, raw bytes for HTTP, or nothing.
+    pub fn enqueue_api_payload(&self, api: ApiCall, request: Payload) -> EnqueueApi {
+        EnqueueApi::new(self.clone(), api, Ok(request))
     }
 
     /// Stores several jobs in one transaction, all or none.
-    pub fn batch(&self) -> Batch {
-        Batch::new(self.clone())
+    pub fn enqueue_batch(&self) -> EnqueueBatch {
+        EnqueueBatch::new(self.clone())
     }
 
     /// Runs a command on a worker now without storing anything, and waits for its result. It is tried once.
-    pub fn run<C: Command>(&self, command: C) -> Run<C::Output> {
-        Run::new(self.clone(), command_name::<C>().to_owned(), Payload::json(&command))
+    pub fn run_command<C: Command>(&self, command: C) -> RunCommand<C::Output> {
+        RunCommand::new(self.clone(), command_name::<C>().to_owned(), Payload::json(&command))
     }
 
-    /// As [`Self::run`], for a command known by its name only.
-    pub fn run_named<A: Serialize>(&self, command: impl Into<String>, args: A) -> Run<serde_json::Value> {
-        Run::new(self.clone(), command.into(), Payload::json(&args))
+    /// As [`Self::run_command`], for a command known by its name only.
+    pub fn run_command_named<A: Serialize>(
+        &self,
+        command: impl Into<String>,
+        args: A,
+    ) -> RunCommand<serde_json::Value> {
+        RunCommand::new(self.clone(), command.into(), Payload::json(&args))
     }
 
-    /// As [`Self::run_named`], with a payload as it is: JSON text or raw bytes.
-    pub fn run_payload(&self, command: impl Into<String>, request: Payload) -> Run<serde_json::Value> {
-        Run::new(self.clone(), command.into(), Ok(request))
+    /// As [`Self::run_command_named`], with a payload as it is: JSON text or raw bytes.
+    pub fn run_command_payload(
+        &self,
+        command: impl Into<String>,
+        request: Payload,
+    ) -> RunCommand<serde_json::Value> {
+        RunCommand::new(self.clone(), command.into(), Ok(request))
     }
 
     /// A job with its full record, by id or ref id.
-    pub fn get(&self, job: impl Into<JobKey>) -> GetJob {
+    pub fn get(&self, job: impl Into<JobTarget>) -> GetJob {
         GetJob::new(self.clone(), job.into())
     }
 
     /// The jobs that match a filter, newest first.
-    pub fn list(&self, filter: pb::JobFilter) -> ListJobs {
+    pub fn list_jobs(&self, filter: pb::JobFilter) -> ListJobs {
         ListJobs::new(self.clone(), filter)
     }
 
-    /// The attempts of a job, oldest first, of every run.
-    pub fn attempts(&self, job_id: i64) -> Pages<pb::JobAttempt> {
-        attempt_pages(self.clone(), job_id)
+    /// The attempts of a job, oldest first: of every run, or of one.
+    pub fn list_attempts(&self, job_id: i64) -> ListAttempts {
+        ListAttempts::new(self.clone(), job_id)
     }
 
     /// The log lines of a run of a job, oldest first.
-    pub fn logs(&self, job_id: i64) -> ListLogs {
+    pub fn list_logs(&self, job_id: i64) -> ListLogs {
         ListLogs::new(self.clone(), job_id)
     }
 
     /// Follows one job until its outcome is settled.
-    pub fn watch(&self, job: impl Into<JobKey>) -> Watch {
+    pub fn watch(&self, job: impl Into<JobTarget>) -> Watch {
         Watch::new(self.clone(), job.into())
     }
 
     /// Waits until the outcome of a job is settled, well or not, and gives back its full record.
-    pub async fn settled(&self, job: impl Into<JobKey>) -> Result<pb::JobResult> {
-        settled(self.watch(job).without_logs()).await
+    pub async fn settled(&self, job: impl Into<JobTarget>) -> Result<pb::JobResult> {
+        settled(self.watch(job).include_logs(false)).await
     }
 
     /// Waits until a job has ended and reads its result. [`Error::JobFailed`] and [`Error::JobCancelled`] say that there is none.
-    pub async fn result<T: DeserializeOwned>(&self, job: impl Into<JobKey>) -> Result<T> {
+    pub async fn wait<T: DeserializeOwned>(&self, job: impl Into<JobTarget>) -> Result<T> {
         result_of(self.settled(job).await?)?.read()
     }
 
@@ -211,12 +170,12 @@ impl Client {
     }
 
     /// Cancels a job, by id or ref id: at once when it waits, cooperatively when it runs. Its dependants are cancelled too.
-    pub fn cancel(&self, job: impl Into<JobKey>) -> CancelJob {
+    pub fn cancel(&self, job: impl Into<JobTarget>) -> CancelJob {
         CancelJob::new(self.clone(), job.into())
     }
 
     /// Cancels all jobs that match a filter, which must not be empty.
-    pub fn cancel_all(&self, filter: pb::JobFilter) -> CancelJobs {
+    pub fn cancel_jobs(&self, filter: pb::JobFilter) -> CancelJobs {
         CancelJobs::new(self.clone(), filter)
     }
 
@@ -226,12 +185,12 @@ impl Client {
     }
 
     /// Requeues all failed or cancelled jobs that match a filter, which must not be empty.
-    pub fn requeue_all(&self, filter: pb::JobFilter) -> RequeueJobs {
+    pub fn requeue_jobs(&self, filter: pb::JobFilter) -> RequeueJobs {
         RequeueJobs::new(self.clone(), filter)
     }
 
     /// Says why a job is not running, as a code and a sentence.
-    pub async fn explain(&self, job: impl Into<JobKey>) -> Result<pb::ExplainJobResponse> {
+    pub async fn explain(&self, job: impl Into<JobTarget>) -> Result<pb::ExplainJobResponse> {
         let target = Some(job.into().into_explain());
         let request = pb::ExplainJobRequest { target };
         self.call("ExplainJob", Repeat::Safe, request, async |mut jobs, request| {
@@ -250,7 +209,7 @@ impl Client {
     }
 
     /// Notifications with their tries, newest first; of one job, or of all with 0.
-    pub fn deliveries(&self, job_id: i64, states: Vec<pb::DeliveryState>) -> Pages<pb::Delivery> {
+    pub fn list_deliveries(&self, job_id: i64, states: Vec<pb::DeliveryState>) -> Pages<pb::Delivery> {
         delivery_pages(self.clone(), job_id, states)
     }
 
@@ -261,11 +220,6 @@ impl Client {
             async |mut jobs: JobServiceClient<Transport>, request| jobs.replay_delivery(request).await;
         let answer = self.call("ReplayDelivery", Repeat::Unsafe, request, replay).await?;
         Ok(answer.delivery.unwrap_or_default())
-    }
-
-    /// Tasks that recur on cron or an interval: put, look, pause, resume, trigger, delete, preview.
-    pub fn recurring(&self) -> RecurringTasks {
-        RecurringTasks::new(self.clone())
     }
 
     /// The connection, for the services that have no typed calls here: `AdminServiceClient::new(client.transport())`. Calls made
@@ -321,27 +275,7 @@ impl Client {
         Q: Clone,
         F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
     {
-        self.call_within(self.deadline, operation, repeat, request, call).await
-    }
-
-    pub(crate) async fn call_within<Q, T, F>(
-        &self,
-        deadline: Duration,
-        operation: &'static str,
-        repeat: Repeat,
-        request: Q,
-        call: F,
-    ) -> Result<T>
-    where
-        Q: Clone,
-        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
-    {
-        let made = |left: Duration| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(left);
-            call(self.jobs(), request)
-        };
-        retry::call(operation, deadline, repeat, made).await
+        self.call_service(self.jobs(), operation, repeat, request, call).await
     }
 
     /// As [`Self::call`], of another service than that of jobs.
@@ -358,12 +292,25 @@ impl Client {
         Q: Clone,
         F: AsyncFn(S, Request<Q>) -> Result<Response<T>, Status>,
     {
-        let made = |left: Duration| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(left);
-            call(service.clone(), request)
-        };
+        let made = |left| call(service.clone(), timed(request.clone(), left));
         retry::call(operation, self.deadline, repeat, made).await
+    }
+
+    /// As [`Self::call`], within another time than the client's deadline.
+    pub(crate) async fn call_within<Q, T, F>(
+        &self,
+        deadline: Duration,
+        operation: &'static str,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T>
+    where
+        Q: Clone,
+        F: AsyncFn(JobServiceClient<Transport>, Request<Q>) -> Result<Response<T>, Status>,
+    {
+        let made = |left| call(self.jobs(), timed(request.clone(), left));
+        retry::call(operation, deadline, repeat, made).await
     }
 
     fn over(transport: Transport, connector: Connector, deadline: Duration) -> Self {
@@ -372,6 +319,12 @@ impl Client {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self { jobs, transport, connector, deadline, heritage: None, keeping: Keeping::default() }
     }
+}
+
+fn timed<Q>(request: Q, left: Duration) -> Request<Q> {
+    let mut request = Request::new(request);
+    request.set_timeout(left);
+    request
 }
 
 impl fmt::Debug for Client {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::errors::{Error, Result};
 use crate::handle::{JobHandle, cancellation, failure};
-use crate::options::{Options, duration, duration_read, job_option_setters};
+use crate::options::{ApiCall, JobOptions, duration, duration_read, job_option_setters};
 use crate::payload::Payload;
 use crate::retry::Repeat;
 
@@ -37,7 +37,7 @@ impl<T> Enqueue<T> {
     }
 
     /// All options at once, over those set before.
-    pub fn options(mut self, options: impl Into<Options>) -> Self {
+    pub fn options(mut self, options: impl Into<JobOptions>) -> Self {
         self.options = options.into().into();
         self
     }
@@ -97,19 +97,19 @@ type Jobs = pb::job_service_client::JobServiceClient<crate::connect::Transport>;
 #[derive(Debug)]
 pub struct EnqueueApi {
     client: Client,
-    api: pb::ApiCall,
+    api: ApiCall,
     request: Result<Payload>,
     options: pb::JobOptions,
     request_id: Option<String>,
 }
 
 impl EnqueueApi {
-    pub(crate) fn new(client: Client, api: pb::ApiCall, request: Result<Payload>) -> Self {
+    pub(crate) fn new(client: Client, api: ApiCall, request: Result<Payload>) -> Self {
         Self { client, api, request, options: Default::default(), request_id: None }
     }
 
     /// All options at once, over those set before.
-    pub fn options(mut self, options: impl Into<Options>) -> Self {
+    pub fn options(mut self, options: impl Into<JobOptions>) -> Self {
         self.options = options.into().into();
         self
     }
@@ -129,7 +129,7 @@ impl EnqueueApi {
 
     async fn send(self) -> Result<JobHandle<serde_json::Value>> {
         let request = pb::EnqueueApiRequest {
-            api: Some(self.api),
+            api: Some(self.api.into()),
             request: self.request?.into(),
             options: Some(self.client.inherited(self.options)),
             request_id: self.request_id.unwrap_or_else(fresh_request_id),
@@ -148,7 +148,7 @@ impl EnqueueApi {
 
     fn into_item(self, local_key: String) -> Result<pb::EnqueueItem> {
         let options = Some(self.client.inherited(self.options));
-        let item = pb::EnqueueApiItem { api: Some(self.api), request: self.request?.into(), options };
+        let item = pb::EnqueueApiItem { api: Some(self.api.into()), request: self.request?.into(), options };
         Ok(pb::EnqueueItem { local_key, work: Some(Work::Api(item)) })
     }
 }
@@ -163,10 +163,10 @@ impl IntoFuture for EnqueueApi {
 }
 
 /// One job of several that are stored together: an [`Enqueue`] or an [`EnqueueApi`].
-pub trait BatchItem: private::Sealed {
+pub trait EnqueueItem: private::Sealed {
     /// The item as it travels.
     #[doc(hidden)]
-    fn into_batch_item(self, local_key: String) -> Result<pb::EnqueueItem>;
+    fn into_enqueue_item(self, local_key: String) -> Result<pb::EnqueueItem>;
 }
 
 mod private {
@@ -175,14 +175,14 @@ mod private {
     impl Sealed for super::EnqueueApi {}
 }
 
-impl<T> BatchItem for Enqueue<T> {
-    fn into_batch_item(self, local_key: String) -> Result<pb::EnqueueItem> {
+impl<T> EnqueueItem for Enqueue<T> {
+    fn into_enqueue_item(self, local_key: String) -> Result<pb::EnqueueItem> {
         self.into_item(local_key)
     }
 }
 
-impl BatchItem for EnqueueApi {
-    fn into_batch_item(self, local_key: String) -> Result<pb::EnqueueItem> {
+impl EnqueueItem for EnqueueApi {
+    fn into_enqueue_item(self, local_key: String) -> Result<pb::EnqueueItem> {
         self.into_item(local_key)
     }
 }
@@ -193,7 +193,7 @@ impl BatchItem for EnqueueApi {
 /// # async fn example(client: haulier::Client) -> haulier::Result<()> {
 /// use haulier::Dependency;
 /// let stored = client
-///     .batch()
+///     .enqueue_batch()
 ///     .push_as("fetch", client.enqueue_named("Fetch", "https://example.org/"))
 ///     .push(client.enqueue_named("Index", ()).depends_on(Dependency::local_key("fetch")))
 ///     .await?;
@@ -203,27 +203,27 @@ impl BatchItem for EnqueueApi {
 /// ```
 #[must_use = "jobs are only stored when this is awaited"]
 #[derive(Debug)]
-pub struct Batch {
+pub struct EnqueueBatch {
     client: Client,
     items: Result<Vec<pb::EnqueueItem>>,
     batch_id: String,
     request_id: Option<String>,
 }
 
-impl Batch {
+impl EnqueueBatch {
     pub(crate) fn new(client: Client) -> Self {
         Self { client, items: Ok(Vec::new()), batch_id: String::new(), request_id: None }
     }
 
     /// Adds a job; 1,000 in all by default.
-    pub fn push(self, item: impl BatchItem) -> Self {
+    pub fn push(self, item: impl EnqueueItem) -> Self {
         self.push_as("", item)
     }
 
     /// Adds a job on which others of the batch can depend, by this key.
-    pub fn push_as(mut self, local_key: impl Into<String>, item: impl BatchItem) -> Self {
+    pub fn push_as(mut self, local_key: impl Into<String>, item: impl EnqueueItem) -> Self {
         if let Ok(items) = &mut self.items {
-            match item.into_batch_item(local_key.into()) {
+            match item.into_enqueue_item(local_key.into()) {
                 Ok(item) => items.push(item),
                 Err(error) => self.items = Err(error),
             }
@@ -244,7 +244,7 @@ impl Batch {
         self
     }
 
-    async fn send(self) -> Result<StoredBatch> {
+    async fn send(self) -> Result<EnqueuedBatch> {
         let request = pb::EnqueueBatchRequest {
             items: self.items?,
             batch_id: self.batch_id,
@@ -253,12 +253,12 @@ impl Batch {
         let enqueue = async |mut jobs: Jobs, request| jobs.enqueue_batch(request).await;
         let answer = self.client.call("EnqueueBatch", Repeat::Safe, request, enqueue).await?;
         let jobs = answer.jobs.into_iter().map(|job| JobHandle::new(self.client.clone(), job)).collect();
-        Ok(StoredBatch { batch_id: answer.batch_id, jobs })
+        Ok(EnqueuedBatch { batch_id: answer.batch_id, jobs })
     }
 }
 
-impl IntoFuture for Batch {
-    type Output = Result<StoredBatch>;
+impl IntoFuture for EnqueueBatch {
+    type Output = Result<EnqueuedBatch>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
@@ -268,7 +268,7 @@ impl IntoFuture for Batch {
 
 /// Jobs that were stored together.
 #[derive(Debug)]
-pub struct StoredBatch {
+pub struct EnqueuedBatch {
     /// The batch id.
     pub batch_id: String,
     /// The jobs, in the order in which they were added.
@@ -281,7 +281,7 @@ pub struct StoredBatch {
 /// context may be set.
 #[must_use = "nothing runs until this is awaited"]
 #[derive(Debug)]
-pub struct Run<T = serde_json::Value> {
+pub struct RunCommand<T = serde_json::Value> {
     client: Client,
     command: String,
     request: Result<Payload>,
@@ -290,13 +290,13 @@ pub struct Run<T = serde_json::Value> {
     output: PhantomData<fn() -> T>,
 }
 
-impl<T> Run<T> {
+impl<T> RunCommand<T> {
     pub(crate) fn new(client: Client, command: String, request: Result<Payload>) -> Self {
         Self { client, command, request, options: Default::default(), wait: None, output: PhantomData }
     }
 
     /// All options at once, over those set before.
-    pub fn options(mut self, options: impl Into<Options>) -> Self {
+    pub fn options(mut self, options: impl Into<JobOptions>) -> Self {
         self.options = options.into().into();
         self
     }
@@ -344,8 +344,8 @@ impl<T> Run<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> Run<T> {
-    async fn result(self) -> Result<T> {
+impl<T: DeserializeOwned + Send + 'static> RunCommand<T> {
+    async fn wait_for_result(self) -> Result<T> {
         let waited = self.waits();
         let answer = self.outcome().await?;
         match answer.state() {
@@ -360,12 +360,12 @@ impl<T: DeserializeOwned + Send + 'static> Run<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> IntoFuture for Run<T> {
+impl<T: DeserializeOwned + Send + 'static> IntoFuture for RunCommand<T> {
     type Output = Result<T>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.result())
+        Box::pin(self.wait_for_result())
     }
 }
 

@@ -114,7 +114,7 @@ impl Error {
     }
 
     /// The fields that the server refused; empty when the error is of another kind.
-    pub fn violations(&self) -> &[Violation] {
+    pub fn violations(&self) -> &[FieldViolation] {
         self.server().map_or(&[], |error| &error.violations)
     }
 
@@ -163,7 +163,7 @@ pub struct ServerError {
     /// What it says in words.
     pub message: String,
     /// The fields that break a rule or a limit.
-    pub violations: Vec<Violation>,
+    pub violations: Vec<FieldViolation>,
     /// More about the reason, such as `job_id`, `state`, `limit`, `scope`.
     pub metadata: HashMap<String, String>,
     /// When the server would like to be asked again.
@@ -174,8 +174,9 @@ impl ServerError {
     fn read(operation: &'static str, status: &Status) -> Self {
         let details = status.get_error_details();
         let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
-        let violations =
-            violations.into_iter().map(|given| Violation { field: given.field, message: given.description });
+        let violations = violations
+            .into_iter()
+            .map(|given| FieldViolation { field: given.field, message: given.description });
         let violations = violations.collect();
         let retry_delay = details.retry_info().and_then(|info| info.retry_delay);
         let reason = details.error_info().map(|info| info.reason.clone());
@@ -207,7 +208,7 @@ impl StdError for ServerError {}
 
 /// A field of a request that breaks a rule or a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
+pub struct FieldViolation {
     /// Path of the field, as in `options.timeout`.
     pub field: String,
     /// What is wrong with it.

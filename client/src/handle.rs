@@ -75,7 +75,7 @@ impl<T> JobHandle<T> {
 
     /// Waits until the outcome is settled, well or not, and gives back the full record.
     pub async fn settled(&self) -> Result<pb::JobResult> {
-        settled(self.watch().without_logs()).await
+        settled(self.watch().include_logs(false)).await
     }
 
     /// The same job, its result read as another type.
@@ -86,14 +86,14 @@ impl<T> JobHandle<T> {
 
 impl<T: DeserializeOwned> JobHandle<T> {
     /// Waits until the job has ended and reads its result. [`Error::JobFailed`] and [`Error::JobCancelled`] say that there is none.
-    pub async fn result(&self) -> Result<T> {
+    pub async fn wait(&self) -> Result<T> {
         result_of(self.settled().await?)?.read()
     }
 
-    /// As [`Self::result`], but waits at most this long, then gives [`Error::WaitOver`]; the job goes on.
-    pub async fn result_within(&self, wait: Duration) -> Result<T> {
-        let over = |_| Error::WaitOver { what: format!("job {}", self.id()), waited: wait };
-        tokio::time::timeout(wait, self.result()).await.map_err(over)?
+    /// As [`Self::wait`], but waits at most this long, then gives [`Error::WaitOver`]; the job goes on.
+    pub async fn wait_within(&self, time: Duration) -> Result<T> {
+        let over = |_| Error::WaitOver { what: format!("job {}", self.id()), waited: time };
+        tokio::time::timeout(time, self.wait()).await.map_err(over)?
     }
 }
 

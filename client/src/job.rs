@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::command::Command;
-use crate::enqueue::{BatchItem, Enqueue};
+use crate::enqueue::{Enqueue, EnqueueItem};
 use crate::errors::{Cancelled, Error, Result};
 use crate::handle::result_of;
 use crate::options::{Heritage, system_time};
@@ -318,8 +318,8 @@ impl Job {
     }
 
     /// Adds a job that is stored together with this one's result, in one transaction: only if it completes. At most 1,000.
-    pub fn enqueue_with_result(&self, item: impl BatchItem) -> Result<()> {
-        let item = item.into_batch_item(String::new())?;
+    pub fn enqueue_with_result(&self, item: impl EnqueueItem) -> Result<()> {
+        let item = item.into_enqueue_item(String::new())?;
         self.0.with_result.lock().unwrap_or_else(PoisonError::into_inner).push(item);
         Ok(())
     }

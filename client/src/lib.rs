@@ -63,7 +63,7 @@
 //!     let client = Client::connect("http://127.0.0.1:4285").await?;
 //!     let urls = vec!["https://example.org/".to_owned()];
 //!     let job = client.enqueue(CheckUrls { urls }).tag("nightly").retry_limit(5).await?;
-//!     let bad = job.result().await?; // or job.watch(), job.cancel(), job.get()
+//!     let bad = job.wait().await?; // or job.watch(), job.cancel(), job.get()
 //!     tracing::info!(?bad, "checked");
 //!     Ok(())
 //! }
@@ -79,7 +79,7 @@
 //! use haulier::{RecurringTask, Schedule};
 //!
 //! let nightly = Schedule::cron("30 2 * * *").time_zone("Europe/Vienna");
-//! client.recurring().put(RecurringTask::command(CheckUrls { urls: vec![] }, nightly)).await?;
+//! client.put_recurring_task(RecurringTask::command(CheckUrls { urls: vec![] }, nightly)).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -157,26 +157,28 @@ mod watch;
 mod worker;
 
 pub use admin::QueueLimits;
-pub use calls::{CancelJob, CancelJobs, GetJob, JobKey, ListJobs, ListLogs, RequeueJob, RequeueJobs};
+pub use calls::{
+    CancelJob, CancelJobs, GetJob, JobTarget, ListAttempts, ListJobs, ListLogs, RequeueJob, RequeueJobs,
+};
 pub use client::{Client, ClientBuilder};
 pub use command::{Command, command_name};
 pub use connect::{Credentials, Transport};
-pub use enqueue::{Batch, BatchItem, Enqueue, EnqueueApi, Run, StoredBatch};
+pub use enqueue::{Enqueue, EnqueueApi, EnqueueBatch, EnqueueItem, EnqueuedBatch, RunCommand};
 pub use errors::{
-    Cancelled, Error, HandlerError, JobCancelled, JobFailed, NonRetryable, Result, RetryAfter, ServerError,
-    Violation,
+    Cancelled, Error, FieldViolation, HandlerError, JobCancelled, JobFailed, NonRetryable, Result,
+    RetryAfter, ServerError,
 };
 pub use handle::{JobHandle, is_settled, result_of};
 pub use job::{Job, Stop, StopReason};
 pub use lock::{AcquireLock, BreakLock, Lock, LockKey};
 pub use log::JobLog;
-pub use options::{Dependency, Options, Priority, RetryPolicy};
+pub use options::{ApiCall, Dependency, JobOptions, Priority, RetryPolicy};
 pub use pages::{Page, Pages};
 pub use payload::Payload;
 pub use periodic::{Background, Periodic, PeriodicWorker, PeriodicWorkers, RunContext};
 pub use recurring::{
-    CatchUp, ListRecurring, OverlapPolicy, PreviewSchedule, PutResult, RecurringTask, RecurringTasks,
-    Schedule, TriggerRecurring,
+    CatchUpPolicy, ListRecurringTasks, OverlapPolicy, PreviewSchedule, PutResult, RecurringTask, Schedule,
+    TriggerRecurringTask,
 };
 pub use watch::{JobEvent, JobsEvent, Watch, WatchEvent, WatchJobs, WatchJobsEvent};
 pub use worker::{CommandOptions, Worker};

@@ -81,7 +81,7 @@ macro_rules! job_option_setters {
         }
 
         /// What happens after a failed attempt. Default: 2 retries, exponential backoff with jitter.
-        pub fn retry(mut self, policy: $crate::options::RetryPolicy) -> Self {
+        pub fn retry_policy(mut self, policy: $crate::options::RetryPolicy) -> Self {
             self.options_mut().retry_policy = Some(policy.into());
             self
         }
@@ -204,9 +204,9 @@ pub(crate) use job_option_setters;
 /// Options that several jobs share: build them once, give them to each with `Enqueue::options`.
 #[must_use = "options do nothing until a job gets them"]
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Options(pb::JobOptions);
+pub struct JobOptions(pb::JobOptions);
 
-impl Options {
+impl JobOptions {
     /// All defaults.
     pub fn new() -> Self {
         Self::default()
@@ -219,15 +219,47 @@ impl Options {
     job_option_setters!();
 }
 
-impl From<Options> for pb::JobOptions {
-    fn from(Options(options): Options) -> Self {
+impl From<JobOptions> for pb::JobOptions {
+    fn from(JobOptions(options): JobOptions) -> Self {
         options
     }
 }
 
-impl From<pb::JobOptions> for Options {
+impl From<pb::JobOptions> for JobOptions {
     fn from(options: pb::JobOptions) -> Self {
         Self(options)
+    }
+}
+
+/// A call of an API that the server makes itself, of a target that its configuration names.
+///
+/// ```
+/// use haulier::ApiCall;
+///
+/// let refund = ApiCall::http("shop", "POST", "/orders/7/refund");
+/// let receipt = ApiCall::grpc("shop", "shop.v1.OrderService/SendReceipt");
+/// # let _ = (refund, receipt);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiCall(pb::ApiCall);
+
+impl ApiCall {
+    /// Calls an HTTP endpoint: a path below the target's address. An empty method is POST.
+    pub fn http(target: impl Into<String>, method: impl Into<String>, path: impl Into<String>) -> Self {
+        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
+        Self(pb::ApiCall { target: target.into(), endpoint: Some(pb::api_call::Endpoint::Http(http)) })
+    }
+
+    /// Calls a unary gRPC method, as package, service and method.
+    pub fn grpc(target: impl Into<String>, method: impl Into<String>) -> Self {
+        let endpoint = Some(pb::api_call::Endpoint::GrpcMethod(method.into()));
+        Self(pb::ApiCall { target: target.into(), endpoint })
+    }
+}
+
+impl From<ApiCall> for pb::ApiCall {
+    fn from(ApiCall(api): ApiCall) -> Self {
+        api
     }
 }
 
@@ -301,7 +333,7 @@ impl RetryPolicy {
 
     /// Most retries after the first attempt, 0 to 1,000.
     #[must_use]
-    pub fn limit(mut self, retries: u16) -> Self {
+    pub fn retry_limit(mut self, retries: u16) -> Self {
         self.0.retry_limit = Some(retries.into());
         self
     }
@@ -461,20 +493,20 @@ pub fn system_time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTi
 mod tests {
     use super::*;
 
-    fn wire(options: Options) -> pb::JobOptions {
+    fn wire(options: JobOptions) -> pb::JobOptions {
         options.into()
     }
 
     #[test]
     fn nothing_set_is_an_empty_message() {
-        assert_eq!(wire(Options::new()), pb::JobOptions::default());
+        assert_eq!(wire(JobOptions::new()), pb::JobOptions::default());
     }
 
     #[test]
     fn each_option_goes_where_its_name_says() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let options = wire(
-            Options::new()
+            JobOptions::new()
                 .ref_id("order-7")
                 .return_existing()
                 .queue("mail")
@@ -484,7 +516,7 @@ mod tests {
                 .run_after(time)
                 .expire_time(time)
                 .timeout(Duration::from_millis(1500))
-                .retry(RetryPolicy::new().backoff(Backoff::Fixed).first_delay(Duration::from_secs(1)))
+                .retry_policy(RetryPolicy::new().backoff(Backoff::Fixed).first_delay(Duration::from_secs(1)))
                 .retry_limit(7)
                 .depends_on(3)
                 .depends_on(Dependency::ref_id("r").finished())
@@ -516,11 +548,11 @@ mod tests {
 
     #[test]
     fn of_two_that_exclude_each_other_the_last_counts() {
-        let options = wire(Options::new().run_after(SystemTime::UNIX_EPOCH).delay(Duration::from_secs(1)));
+        let options = wire(JobOptions::new().run_after(SystemTime::UNIX_EPOCH).delay(Duration::from_secs(1)));
         assert!(options.run_after.is_none() && options.delay.is_some());
-        let options = wire(Options::new().priority(Priority::Low).priority(30));
+        let options = wire(JobOptions::new().priority(Priority::Low).priority(30));
         assert_eq!((options.priority, options.priority_name()), (Some(30), pb::PriorityName::Unspecified));
-        assert_eq!(wire(Options::new().worker("a").no_worker()).worker.as_deref(), Some(""));
+        assert_eq!(wire(JobOptions::new().worker("a").no_worker()).worker.as_deref(), Some(""));
     }
 
     #[test]
@@ -536,7 +568,7 @@ mod tests {
         heritage.pass_on(&mut open);
         assert_eq!((open.parent_id, open.user_id.as_str(), open.user_claims.len()), (5, "anna", 1));
         assert_eq!((open.traceparent.as_str(), open.tracestate.as_str()), ("00-aa-bb-01", "x=1"));
-        let mut own = wire(Options::new().parent_id(8).user_id("bert").traceparent("00-cc-dd-01"));
+        let mut own = wire(JobOptions::new().parent_id(8).user_id("bert").traceparent("00-cc-dd-01"));
         heritage.pass_on(&mut own);
         assert_eq!((own.parent_id, own.user_id.as_str(), own.user_claims.len()), (8, "bert", 0));
         assert_eq!((own.traceparent.as_str(), own.tracestate.as_str()), ("00-cc-dd-01", ""));

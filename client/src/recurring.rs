@@ -6,7 +6,6 @@ use futures::future::BoxFuture;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::recurring_task_service_client::RecurringTaskServiceClient;
 use serde::Serialize;
-use tonic::{Request, Response, Status};
 
 use crate::client::Client;
 use crate::command::{Command, command_name};
@@ -14,10 +13,10 @@ use crate::connect::{MESSAGE_BYTES_MAX, Transport};
 use crate::enqueue::fresh_request_id;
 use crate::errors::{Error, Result};
 use crate::handle::JobHandle;
-use crate::options::{Options, duration, job_option_setters};
+use crate::options::{ApiCall, JobOptions, duration, job_option_setters};
 use crate::pages::{Page, Pages};
 use crate::payload::Payload;
-use crate::retry::{self, Repeat};
+use crate::retry::Repeat;
 
 pub use pb::{OverlapPolicy, PutResult};
 
@@ -107,7 +106,7 @@ impl From<Schedule> for pb::Schedule {
 
 /// What to do about due times that were missed while no server ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CatchUp {
+pub enum CatchUpPolicy {
     /// Run once for the last of them.
     #[default]
     Last,
@@ -117,7 +116,7 @@ pub enum CatchUp {
     All(Duration),
 }
 
-/// A recurring task, to be put by [`RecurringTasks::put`] or each time a worker process starts by `Worker::recurring`.
+/// A recurring task, to be put by [`Client::put_recurring_task`] or each time a worker process starts by `Worker::recurring`.
 ///
 /// Putting it again changes nothing: it never fires, resets or unpauses. Only a changed schedule changes when it is due next.
 ///
@@ -131,9 +130,9 @@ pub enum CatchUp {
 /// let report = Report { kind: "sales".into() };
 /// let task = RecurringTask::command(report, Schedule::cron("0 6 * * *").time_zone("Europe/Vienna"))
 ///     .name("sales report")
-///     .overlap(OverlapPolicy::Skip)
+///     .overlap_policy(OverlapPolicy::Skip)
 ///     .retry_limit(5);
-/// client.recurring().put(task).await?;
+/// client.put_recurring_task(task).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -160,42 +159,14 @@ impl RecurringTask {
         Self::of_command(command.into(), Ok(request), schedule)
     }
 
-    /// Lets the server itself call an HTTP endpoint of a target that its configuration names. An empty method is POST. The task
-    /// is named after the API unless it is given a name.
-    pub fn http<A: Serialize>(
-        target: impl Into<String>,
-        method: impl Into<String>,
-        path: impl Into<String>,
-        request: A,
-        schedule: Schedule,
-    ) -> Self {
-        let http = pb::HttpEndpoint { method: method.into(), path: path.into() };
-        Self::of_api(target.into(), pb::api_call::Endpoint::Http(http), Payload::json(&request), schedule)
-    }
-
-    /// Lets the server itself call a unary gRPC method of a target that its configuration names.
-    pub fn grpc<A: Serialize>(
-        target: impl Into<String>,
-        method: impl Into<String>,
-        request: A,
-        schedule: Schedule,
-    ) -> Self {
-        let endpoint = pb::api_call::Endpoint::GrpcMethod(method.into());
-        Self::of_api(target.into(), endpoint, Payload::json(&request), schedule)
+    /// Lets the server itself call an API of a target that its configuration names. The task is named after the API unless it is
+    /// given a name.
+    pub fn api<A: Serialize>(api: ApiCall, request: A, schedule: Schedule) -> Self {
+        Self::of(pb::recurring_task::Work::Api(api.into()), Payload::json(&request), schedule)
     }
 
     fn of_command(command: String, request: Result<Payload>, schedule: Schedule) -> Self {
         Self::of(pb::recurring_task::Work::Command(command), request, schedule)
-    }
-
-    fn of_api(
-        target: String,
-        endpoint: pb::api_call::Endpoint,
-        request: Result<Payload>,
-        schedule: Schedule,
-    ) -> Self {
-        let api = pb::ApiCall { target, endpoint: Some(endpoint) };
-        Self::of(pb::recurring_task::Work::Api(api), request, schedule)
     }
 
     fn of(work: pb::recurring_task::Work, request: Result<Payload>, Schedule(schedule): Schedule) -> Self {
@@ -221,17 +192,17 @@ impl RecurringTask {
     }
 
     /// What to do when it is due and an earlier run has not ended. Default: run it all the same.
-    pub fn overlap(mut self, policy: OverlapPolicy) -> Self {
+    pub fn overlap_policy(mut self, policy: OverlapPolicy) -> Self {
         self.task.overlap_policy = policy.into();
         self
     }
 
     /// What to do about due times that were missed while no server ran. Default: run once for the last of them.
-    pub fn catch_up(mut self, policy: CatchUp) -> Self {
+    pub fn catch_up_policy(mut self, policy: CatchUpPolicy) -> Self {
         let (policy, window) = match policy {
-            CatchUp::Last => (pb::CatchUpPolicy::Last, None),
-            CatchUp::None => (pb::CatchUpPolicy::None, None),
-            CatchUp::All(window) => (pb::CatchUpPolicy::All, Some(duration(window))),
+            CatchUpPolicy::Last => (pb::CatchUpPolicy::Last, None),
+            CatchUpPolicy::None => (pb::CatchUpPolicy::None, None),
+            CatchUpPolicy::All(window) => (pb::CatchUpPolicy::All, Some(duration(window))),
         };
         self.task.catch_up_policy = policy.into();
         self.task.catch_up_window = window;
@@ -264,7 +235,7 @@ impl RecurringTask {
 
     /// Options of each run, over those set before. Not `ref_id`, `run_after` and `expire_time`: the schedule says when, and each
     /// run has a ref id of its own.
-    pub fn options(mut self, options: impl Into<Options>) -> Self {
+    pub fn options(mut self, options: impl Into<JobOptions>) -> Self {
         self.task.options = Some(options.into().into());
         self
     }
@@ -282,106 +253,94 @@ impl RecurringTask {
     }
 }
 
-/// The recurring tasks of a server: see [`Client::recurring`].
-#[derive(Debug, Clone)]
-pub struct RecurringTasks {
-    client: Client,
-}
-
-impl RecurringTasks {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
-    /// Makes or changes a task; answers the task as it is now, and whether it was made, changed, or so already.
-    pub async fn put(&self, task: RecurringTask) -> Result<(pb::RecurringTask, PutResult)> {
+impl Client {
+    /// Makes or changes a recurring task; answers the task as it is now, and whether it was made, changed, or so already.
+    pub async fn put_recurring_task(&self, task: RecurringTask) -> Result<(pb::RecurringTask, PutResult)> {
         let request = pb::PutRecurringTaskRequest { task: Some(task.message()?) };
         let put = async |mut tasks: Tasks, request| tasks.put_recurring_task(request).await;
-        let answer = self.call("PutRecurringTask", Repeat::Safe, request, put).await?;
+        let answer =
+            self.call_service(self.task_service(), "PutRecurringTask", Repeat::Safe, request, put).await?;
         let result = answer.result();
         Ok((answer.task.unwrap_or_default(), result))
     }
 
-    /// A task by its name.
-    pub async fn get(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
+    /// A recurring task by its name.
+    pub async fn get_recurring_task(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
         let request = pb::GetRecurringTaskRequest { name: name.into() };
         let get = async |mut tasks: Tasks, request| tasks.get_recurring_task(request).await;
-        let answer = self.call("GetRecurringTask", Repeat::Safe, request, get).await?;
+        let answer =
+            self.call_service(self.task_service(), "GetRecurringTask", Repeat::Safe, request, get).await?;
         Ok(answer.task.unwrap_or_default())
     }
 
-    /// Tasks in the order of their names, without their requests.
-    pub fn list(&self) -> ListRecurring {
-        ListRecurring { tasks: self.clone(), request: Default::default() }
+    /// Recurring tasks in the order of their names, without their requests.
+    pub fn list_recurring_tasks(&self) -> ListRecurringTasks {
+        ListRecurringTasks { client: self.clone(), request: Default::default() }
     }
 
-    /// Deletes a task; its jobs stay. Answers the task as it was.
-    pub async fn delete(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
+    /// Deletes a recurring task; its jobs stay. Answers the task as it was.
+    pub async fn delete_recurring_task(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
         let request = pb::DeleteRecurringTaskRequest { name: name.into() };
         let delete = async |mut tasks: Tasks, request| tasks.delete_recurring_task(request).await;
         // Done twice it is NOT_FOUND, which would be told of a delete that was done.
-        let answer = self.call("DeleteRecurringTask", Repeat::Unsafe, request, delete).await?;
+        let answer = self
+            .call_service(self.task_service(), "DeleteRecurringTask", Repeat::Unsafe, request, delete)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
-    /// Pauses a task: it is not due until it is resumed.
-    pub async fn pause(
+    /// Pauses a recurring task: it is not due until it is resumed.
+    pub async fn pause_recurring_task(
         &self,
         name: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<pb::RecurringTask> {
         let request = pb::PauseRecurringTaskRequest { name: name.into(), reason: reason.into() };
         let pause = async |mut tasks: Tasks, request| tasks.pause_recurring_task(request).await;
-        let answer = self.call("PauseRecurringTask", Repeat::Safe, request, pause).await?;
+        let answer = self
+            .call_service(self.task_service(), "PauseRecurringTask", Repeat::Safe, request, pause)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
-    /// Resumes a task: it goes on with the next due time from now.
-    pub async fn resume(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
+    /// Resumes a recurring task: it goes on with the next due time from now.
+    pub async fn resume_recurring_task(&self, name: impl Into<String>) -> Result<pb::RecurringTask> {
         let request = pb::ResumeRecurringTaskRequest { name: name.into() };
         let resume = async |mut tasks: Tasks, request| tasks.resume_recurring_task(request).await;
-        let answer = self.call("ResumeRecurringTask", Repeat::Safe, request, resume).await?;
+        let answer = self
+            .call_service(self.task_service(), "ResumeRecurringTask", Repeat::Safe, request, resume)
+            .await?;
         Ok(answer.task.unwrap_or_default())
     }
 
-    /// Runs a task now, paused or not, whatever its overlap policy; when it is due next stays as it is. Await the builder to
+    /// Runs a recurring task now, paused or not, whatever its overlap policy; when it is due next stays as it is. Await the builder to
     /// send it.
-    pub fn trigger(&self, name: impl Into<String>) -> TriggerRecurring {
-        TriggerRecurring { tasks: self.clone(), name: name.into(), request_id: None }
+    pub fn trigger_recurring_task(&self, name: impl Into<String>) -> TriggerRecurringTask {
+        TriggerRecurringTask { client: self.clone(), name: name.into(), request_id: None }
     }
 
     /// The next times of a schedule, without storing anything. Await the builder to send it.
-    pub fn preview(&self, schedule: Schedule) -> PreviewSchedule {
+    pub fn preview_schedule(&self, schedule: Schedule) -> PreviewSchedule {
         let request = pb::PreviewScheduleRequest { schedule: Some(schedule.into()), ..Default::default() };
-        PreviewSchedule { tasks: self.clone(), request }
+        PreviewSchedule { client: self.clone(), request }
     }
 
-    async fn call<Q, T, F>(&self, operation: &'static str, repeat: Repeat, request: Q, call: F) -> Result<T>
-    where
-        Q: Clone,
-        F: AsyncFn(Tasks, Request<Q>) -> Result<Response<T>, Status>,
-    {
-        let tasks = RecurringTaskServiceClient::new(self.client.transport())
+    fn task_service(&self) -> Tasks {
+        RecurringTaskServiceClient::new(self.transport())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let made = |left: Duration| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(left);
-            call(tasks.clone(), request)
-        };
-        retry::call(operation, self.client.deadline(), repeat, made).await
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
-/// A list of tasks: which, then [`ListRecurring::pages`].
+/// A list of tasks: which, then [`ListRecurringTasks::pages`].
 #[must_use = "nothing is sent until its pages are read"]
 #[derive(Debug)]
-pub struct ListRecurring {
-    tasks: RecurringTasks,
+pub struct ListRecurringTasks {
+    client: Client,
     request: pb::ListRecurringTasksRequest,
 }
 
-impl ListRecurring {
+impl ListRecurringTasks {
     /// Only tasks whose name starts so.
     pub fn name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.request.name_prefix = prefix.into();
@@ -414,13 +373,15 @@ impl ListRecurring {
 
     /// The list, page by page.
     pub fn pages(self) -> Pages<pb::RecurringTask> {
-        let Self { tasks, request } = self;
+        let Self { client, request } = self;
         Pages::new(move |page_token| {
-            let (tasks, request) =
-                (tasks.clone(), pb::ListRecurringTasksRequest { page_token, ..request.clone() });
+            let (client, request) =
+                (client.clone(), pb::ListRecurringTasksRequest { page_token, ..request.clone() });
             Box::pin(async move {
                 let list = async |mut tasks: Tasks, request| tasks.list_recurring_tasks(request).await;
-                let answer = tasks.call("ListRecurringTasks", Repeat::Safe, request, list).await?;
+                let answer = client
+                    .call_service(client.task_service(), "ListRecurringTasks", Repeat::Safe, request, list)
+                    .await?;
                 Ok(Page { items: answer.tasks, next_page_token: answer.next_page_token })
             })
         })
@@ -430,13 +391,13 @@ impl ListRecurring {
 /// A task about to run now. Await it to send it.
 #[must_use = "nothing is sent until this is awaited"]
 #[derive(Debug)]
-pub struct TriggerRecurring {
-    tasks: RecurringTasks,
+pub struct TriggerRecurringTask {
+    client: Client,
     name: String,
     request_id: Option<String>,
 }
 
-impl TriggerRecurring {
+impl TriggerRecurringTask {
     /// Id of this intent, at most 128 characters: calls that carry the same one within 24 h make one run. Default: a fresh one
     /// for each await.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
@@ -448,7 +409,10 @@ impl TriggerRecurring {
         let request_id = self.request_id.unwrap_or_else(fresh_request_id);
         let request = pb::TriggerRecurringTaskRequest { name: self.name, request_id };
         let trigger = async |mut tasks: Tasks, request| tasks.trigger_recurring_task(request).await;
-        let answer = self.tasks.call("TriggerRecurringTask", Repeat::Safe, request, trigger).await?;
+        let answer = self
+            .client
+            .call_service(self.client.task_service(), "TriggerRecurringTask", Repeat::Safe, request, trigger)
+            .await?;
         let job = pb::EnqueuedJob {
             job_id: answer.job_id,
             ref_id: answer.ref_id,
@@ -456,11 +420,11 @@ impl TriggerRecurring {
             state: pb::JobState::Queued.into(),
             ..Default::default()
         };
-        Ok(JobHandle::new(self.tasks.client, job))
+        Ok(JobHandle::new(self.client, job))
     }
 }
 
-impl IntoFuture for TriggerRecurring {
+impl IntoFuture for TriggerRecurringTask {
     type Output = Result<JobHandle<serde_json::Value>>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
@@ -473,7 +437,7 @@ impl IntoFuture for TriggerRecurring {
 #[must_use = "nothing is sent until this is awaited"]
 #[derive(Debug)]
 pub struct PreviewSchedule {
-    tasks: RecurringTasks,
+    client: Client,
     request: pb::PreviewScheduleRequest,
 }
 
@@ -485,20 +449,22 @@ impl PreviewSchedule {
     }
 
     /// Only times after this one; an interval counts from it. Default: now.
-    pub fn after(mut self, time: SystemTime) -> Self {
+    pub fn after_time(mut self, time: SystemTime) -> Self {
         self.request.after_time = Some(time.into());
         self
     }
 
     /// Only times before this one. Default: no end.
-    pub fn until(mut self, time: SystemTime) -> Self {
+    pub fn end_time(mut self, time: SystemTime) -> Self {
         self.request.end_time = Some(time.into());
         self
     }
 
     async fn send(self) -> Result<pb::PreviewScheduleResponse> {
         let preview = async |mut tasks: Tasks, request| tasks.preview_schedule(request).await;
-        self.tasks.call("PreviewSchedule", Repeat::Safe, self.request, preview).await
+        self.client
+            .call_service(self.client.task_service(), "PreviewSchedule", Repeat::Safe, self.request, preview)
+            .await
     }
 }
 
@@ -535,8 +501,8 @@ mod tests {
             RecurringTask::named("work", [1, 2], Schedule::daily().time_zone("Europe/Vienna").seed("s"))
                 .name("nightly")
                 .description("what for")
-                .overlap(OverlapPolicy::BufferOne)
-                .catch_up(CatchUp::All(Duration::from_secs(5)))
+                .overlap_policy(OverlapPolicy::BufferOne)
+                .catch_up_policy(CatchUpPolicy::All(Duration::from_secs(5)))
                 .enabled(false)
                 .queue("nights")
                 .tag("t");
@@ -550,7 +516,9 @@ mod tests {
         assert_eq!((schedule.time_zone.as_str(), schedule.seed.as_str()), ("Europe/Vienna", "s"));
         let options = message.options.unwrap();
         assert_eq!((options.queue.as_str(), options.tag.as_str()), ("nights", "t"));
-        let api = RecurringTask::http("shop", "PUT", "/sync", (), Schedule::hourly()).message().unwrap();
+        let api = RecurringTask::api(ApiCall::http("shop", "PUT", "/sync"), (), Schedule::hourly())
+            .message()
+            .unwrap();
         assert!(matches!(api.work, Some(pb::recurring_task::Work::Api(api)) if api.target == "shop"));
     }
 

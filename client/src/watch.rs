@@ -11,7 +11,7 @@ use haulier_proto::v1::watch_job_response::Event as Wire;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-use crate::calls::JobKey;
+use crate::calls::JobTarget;
 use crate::client::Client;
 use crate::errors::{Error, Result};
 use crate::handle::is_settled;
@@ -22,7 +22,7 @@ use crate::retry::{Backoff, Repeat, worth_retrying};
 pub struct WatchEvent {
     /// What happened.
     pub event: JobEvent,
-    /// Token for [`Watch::resume_from`].
+    /// Token for [`Watch::resume_token`].
     pub resume_token: String,
 }
 
@@ -52,26 +52,26 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(client: Client, job: JobKey) -> Self {
+    pub(crate) fn new(client: Client, job: JobTarget) -> Self {
         let request = pb::WatchJobRequest { target: Some(job.into_watch()), ..Default::default() };
         Self { inner: Resuming::new(JobSource { client, request, has_outcome: false }) }
     }
 
     /// Goes on after an event whose token was kept, also from another process.
-    pub fn resume_from(mut self, token: impl Into<String>) -> Self {
+    pub fn resume_token(mut self, token: impl Into<String>) -> Self {
         self.inner.with_source(|source| source.request.resume_token = token.into());
         self
     }
 
-    /// Ends only when callback and notification have ended too. Default: when the outcome is settled.
-    pub fn until_notified(mut self) -> Self {
-        self.inner.with_source(|source| source.request.until = pb::WatchUntil::Notified.into());
+    /// When it ends: when the outcome is settled, which is the default, or when callback and notification have ended too.
+    pub fn until(mut self, until: pb::WatchUntil) -> Self {
+        self.inner.with_source(|source| source.request.until = until.into());
         self
     }
 
-    /// Leaves the log lines out.
-    pub fn without_logs(mut self) -> Self {
-        self.inner.with_source(|source| source.request.include_logs = Some(false));
+    /// Whether to give log lines. Default: yes.
+    pub fn include_logs(mut self, include: bool) -> Self {
+        self.inner.with_source(|source| source.request.include_logs = Some(include));
         self
     }
 }
@@ -95,7 +95,7 @@ impl fmt::Debug for Watch {
 pub struct WatchJobsEvent {
     /// What happened.
     pub event: JobsEvent,
-    /// Token for [`WatchJobs::resume_from`].
+    /// Token for [`WatchJobs::resume_token`].
     pub resume_token: String,
 }
 
@@ -125,7 +125,7 @@ impl WatchJobs {
     }
 
     /// Goes on after an event whose token was kept; the filter must be the same.
-    pub fn resume_from(mut self, token: impl Into<String>) -> Self {
+    pub fn resume_token(mut self, token: impl Into<String>) -> Self {
         self.inner.with_source(|source| source.request.resume_token = token.into());
         self
     }

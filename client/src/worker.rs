@@ -363,10 +363,10 @@ impl Worker {
 
     /// Puts the recurring tasks, waiting for a server that is away as claims do.
     async fn put_recurring(&self) -> Result<()> {
-        let tasks = self.client.recurring();
+        let client = &self.client;
         let mut backoff = Backoff::refusals();
         for task in &self.recurring {
-            while let Err(error) = tasks.put(task.clone()).await {
+            while let Err(error) = client.put_recurring_task(task.clone()).await {
                 if !is_away(&error) {
                     return Err(error);
                 }

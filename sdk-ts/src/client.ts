@@ -219,7 +219,7 @@ export interface PageOptions extends CallOptions {
  *
  * @example
  * ```ts
- * for await (const job of client.list({ states: ["failed"] })) console.log(job.id);
+ * for await (const job of client.listJobs({ states: ["failed"] })) console.log(job.id);
  * ```
  */
 export interface Listing<Item> extends AsyncIterable<Item> {
@@ -390,7 +390,7 @@ export class Client {
     });
   }
 
-  /** Starts a transient run and does not wait: `watch`, `wait`, `cancel` and `getByRefId` know it by its ref id. */
+  /** Starts a transient run and does not wait: `watch`, `wait`, `cancel` and `get` know it by its ref id. */
   async startCommand(
     command: string | Command,
     request?: unknown,
@@ -408,30 +408,23 @@ export class Client {
     return { refId: answer.refId, state: stateOf(answer.state) };
   }
 
-  /** A job with its full record. */
+  /** A job with its full record. A transient run is known by its ref id, while it runs and 60 s after. */
   async get(
-    id: string | { readonly id: string },
+    target: JobTarget,
     options: CallOptions & { readonly run?: number; readonly includeParent?: boolean } = {},
   ): Promise<JobResult> {
-    const text = typeof id === "string" ? id : id.id;
-    const message = { jobId: idNumber(text, "id"), run: options.run, includeParent: options.includeParent };
-    const send = (connect: ConnectCallOptions) => this.#jobs.getJob(message, connect);
-    return present(`get job ${text}`, (await this.#call(`get job ${text}`, options, send)).job, resultOf);
-  }
-
-  /** A job by its ref id; knows transient runs too, while they run and 60 s after. */
-  async getByRefId(
-    refId: string,
-    options: CallOptions & { readonly run?: number; readonly includeParent?: boolean } = {},
-  ): Promise<JobResult> {
-    const operation = `get job by ref id ${JSON.stringify(refId)}`;
-    const message = { refId, run: options.run, includeParent: options.includeParent };
-    const send = (connect: ConnectCallOptions) => this.#jobs.getJobByRefId(message, connect);
+    const job = targetMessage(target);
+    const rest = { run: options.run, includeParent: options.includeParent };
+    const send = async (connect: ConnectCallOptions) =>
+      job.case === "jobId"
+        ? this.#jobs.getJob({ jobId: job.value, ...rest }, connect)
+        : this.#jobs.getJobByRefId({ refId: job.value, ...rest }, connect);
+    const operation = `get job ${targetText(target)}`;
     return present(operation, (await this.#call(operation, options, send)).job, resultOf);
   }
 
   /** Summaries of the jobs that match a filter. */
-  list(
+  listJobs(
     filter: JobFilter = {},
     options: { readonly order?: "newest_first" | "oldest_first"; readonly month?: string } = {},
   ): Listing<JobSummary> {

@@ -8,7 +8,7 @@ import { type Logger, stderrLogger } from "./log.js";
 import { backoffMs, sleep } from "./retry.js";
 
 /** What one run of a periodic or background worker is given; fresh for each run. */
-export interface PeriodicContext {
+export interface RunContext {
   /** Name of the periodic worker. */
   readonly name: string;
   /** Number of this run in this program, from 1. */
@@ -38,9 +38,9 @@ export interface PeriodicOptions extends BackgroundOptions {
 }
 
 /** Where a run takes place. */
-type Where = Pick<PeriodicContext, "signal" | "fencingToken">;
+type Where = Pick<RunContext, "signal" | "fencingToken">;
 
-type Run = (context: PeriodicContext) => unknown;
+type Run = (context: RunContext) => unknown;
 
 /** A periodic or background worker of this program. It is not stored anywhere: another program has its own. */
 export class PeriodicWorker {

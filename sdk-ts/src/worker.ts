@@ -19,7 +19,7 @@ import {
 import { type Logger, stderrLogger } from "./log.js";
 import { createTransport, type NodeConnectOptions } from "./node.js";
 import { type Outcome, outcomeOfError, outcomeOfStop, runHandler, timedOut } from "./outcome.js";
-import { type BackgroundOptions, type PeriodicContext, type PeriodicOptions, PeriodicWorker } from "./periodic.js";
+import { type BackgroundOptions, type PeriodicOptions, PeriodicWorker, type RunContext } from "./periodic.js";
 import { type RecurringTaskDefinition, taskMessage } from "./recurring.js";
 import { ReportQueue } from "./report.js";
 import { retryDelayMs, sleep } from "./retry.js";
@@ -168,12 +168,12 @@ export class Worker {
   }
 
   /** Runs a function again and again while this worker runs. See {@link PeriodicWorker.periodic}. */
-  periodic(name: string, options: PeriodicOptions, run: (context: PeriodicContext) => unknown): PeriodicWorker {
+  periodic(name: string, options: PeriodicOptions, run: (context: RunContext) => unknown): PeriodicWorker {
     return this.#addPeriodic(PeriodicWorker.periodic(name, options, run));
   }
 
   /** Runs a loop of its own while this worker runs. See {@link PeriodicWorker.background}. */
-  background(name: string, options: BackgroundOptions, run: (context: PeriodicContext) => unknown): PeriodicWorker {
+  background(name: string, options: BackgroundOptions, run: (context: RunContext) => unknown): PeriodicWorker {
     return this.#addPeriodic(PeriodicWorker.background(name, options, run));
   }
 

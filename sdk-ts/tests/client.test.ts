@@ -332,8 +332,8 @@ test("a list reads page after page", async () => {
     return { jobs: [{ id: BigInt(page + 1), state: 3 }], nextPageToken: page < 2 ? String(page + 1) : "" };
   };
   const ids: string[] = [];
-  for await (const job of client().list({ states: ["queued"] })) ids.push(job.id);
+  for await (const job of client().listJobs({ states: ["queued"] })) ids.push(job.id);
   expect(ids).toEqual(["1", "2", "3"]);
-  expect(await client().list().page({ pageSize: 1 })).toMatchObject({ nextPageToken: "1" });
-  expect(await client().list().all(2)).toHaveLength(2);
+  expect(await client().listJobs().page({ pageSize: 1 })).toMatchObject({ nextPageToken: "1" });
+  expect(await client().listJobs().all(2)).toHaveLength(2);
 });

@@ -128,8 +128,8 @@ const CALLS: Readonly<Record<string, (client: Client) => Promise<unknown>>> = {
   runCommand: (client) => client.runCommand("c", 1, { tag: "t", wait: 5 }),
   startCommand: (client) => client.startCommand("c", 1),
   get: (client) => client.get("7", { run: 2, includeParent: true }),
-  getByRefId: (client) => client.getByRefId("r", { run: 2, includeParent: true }),
-  list: (client) => first(client.list(filter, { order: "oldest_first", month: "2026-11" })),
+  "get by ref id": (client) => client.get({ refId: "r" }, { run: 2, includeParent: true }),
+  listJobs: (client) => first(client.listJobs(filter, { order: "oldest_first", month: "2026-11" })),
   watch: (client) => event(client.watch("7", { until: "notified", includeLogs: false, resumeToken: "t" })),
   "watch by ref id": (client) => event(client.watch({ refId: "r" })),
   watchJobs: (client) => event(client.watchJobs(filter, { resumeToken: "t" })),
@@ -209,6 +209,29 @@ test("every method of the contract has a call", async () => {
   expect([...called].sort()).toEqual(METHODS.map(({ name }) => name).sort());
 });
 
+test("every call has the name of its method", async () => {
+  for (const [text, call] of Object.entries(CALLS)) {
+    const called: string[] = [];
+    const answer: Answer = (method) => {
+      called.push(callOf(method.name));
+      return fill(method.output, 0);
+    };
+    await call(clientOf(answer)).catch(() => {});
+    const name = text.split(" ")[0];
+    // A run that nobody waits for.
+    expect(called[0]).toBe(name === "startCommand" ? "runCommand" : name);
+  }
+});
+
+/** The call that makes a method of the contract: what is done to one job does not say so. */
+function callOf(method: string): string {
+  if (method === "EnqueueCommand") return "enqueue";
+  if (method === "GetJobByRefId") return "get";
+  if (method === "AcquireLock") return "lock"; // gives a lock that renews itself
+  const name = method.replace(/Job(?!s)/, "");
+  return name.charAt(0).toLowerCase() + name.slice(1);
+}
+
 test("every field of every request can be set", async () => {
   const set = new Set<string>();
   await callAll((method, input) => {
@@ -226,10 +249,10 @@ test("every field of every request can be set", async () => {
 test("every field and every enum value of every answer is given back", { timeout: 60_000 }, async () => {
   const fields = new Map<string, boolean>();
   const enums = new Map<string, boolean>();
+  const tried = new Set<DescMessage>();
   const note = (known: Map<string, boolean>, name: string, isRead: boolean) =>
     known.set(name, isRead || (known.get(name) ?? false));
   for (const [name, call] of Object.entries(CALLS)) {
-    if (name.includes(" ")) continue; // the same call in another way
     let output: DescMessage | undefined;
     const answered = async (answer: Message | undefined): Promise<string> => {
       const client = clientOf((method) => {
@@ -240,6 +263,8 @@ test("every field and every enum value of every answer is given back", { timeout
     };
     await answered(undefined);
     if (output === undefined) throw new Error("nothing was called");
+    if (name.includes(" ") && tried.has(output)) continue; // the same call in another way
+    tried.add(output);
     for (const base of bases(output)) {
       const before = await answered(base);
       for (const { name, made } of without(output, base)) note(fields, name, (await answered(made)) !== before);

@@ -62,7 +62,7 @@ describe("a job", () => {
       request: { name: "ann" },
       record: "completed",
     });
-    expect((await client.getByRefId(job.refId)).summary.id).toBe(job.id);
+    expect((await client.get({ refId: job.refId })).summary.id).toBe(job.id);
   });
 
   test.each([null, 0, "text", [1, 2], { a: [] }, new Uint8Array([0, 255])])(
@@ -353,7 +353,7 @@ describe("a job", () => {
     const result = (await client.wait(job)) as { child: string };
     expect(result).toMatchObject({ user: "ann", claims: { role: "admin" }, args: { k: "v" }, tag: "t" });
     expect(await client.wait(result.child)).toEqual({ user: "ann", claims: { role: "admin" }, parent: job.id });
-    const found = await client.list({ queue, args: { k: "v" }, userId: "ann" }).all();
+    const found = await client.listJobs({ queue, args: { k: "v" }, userId: "ann" }).all();
     expect(found.map((found) => found.id)).toEqual([job.id]);
   });
 
@@ -407,7 +407,7 @@ describe("many jobs", () => {
     );
     await Promise.all(Array.from({ length: 500 }, (_, index) => client.enqueue("noop", index, { queue })));
     await expect.poll(() => done).toBe(500);
-    await expect.poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length).toBe(500);
+    await expect.poll(async () => (await client.listJobs({ queue, states: ["completed"] }).all()).length).toBe(500);
   });
 
   test("with many log lines keep every line", async () => {
@@ -450,7 +450,7 @@ describe("several jobs", () => {
     });
     const job = await client.enqueue("outer", null, { queue, userId: "ann", retryPolicy: { retryLimit: 0 } });
     expect(await client.wait(job)).toBe("outer");
-    const inner = await client.list({ queue, command: "inner" }).all();
+    const inner = await client.listJobs({ queue, command: "inner" }).all();
     expect(inner).toMatchObject([{ parentId: job.id, userId: "ann" }]);
     expect(await client.wait(inner[0] ?? "")).toBe(5);
   });
@@ -462,7 +462,7 @@ describe("several jobs", () => {
     expect(await client.cancelJobs({ queue }, { reason: "test" })).toMatchObject({ cancelledCount: 3 });
     expect(await client.requeueJobs({ queue, states: ["cancelled"] })).toMatchObject({ requeuedCount: 3 });
     work({ bulk: (_, n: number) => n });
-    await expect.poll(async () => (await client.list({ queue, states: ["completed"] }).all()).length).toBe(3);
+    await expect.poll(async () => (await client.listJobs({ queue, states: ["completed"] }).all()).length).toBe(3);
   });
 });
 
@@ -472,7 +472,7 @@ describe("a transient run", () => {
     const worker = work({ now: (job, n: number) => ({ twice: n * 2, id: job.id, transient: job.transient }) });
     await worker.registered();
     expect(await client.runCommand("now", 21, { queue })).toEqual({ twice: 42, id: "0", transient: true });
-    expect(await client.list({ queue }).all()).toEqual([]);
+    expect(await client.listJobs({ queue }).all()).toEqual([]);
   });
 
   test("that nobody waits for is known by its ref id", async () => {
@@ -638,7 +638,7 @@ describe("a recurring task", () => {
     expect(lastJobId).toBeUndefined();
     expect(seen.map(({ refId }) => refId)).toContain(lastRefId);
     expect(seen.every((job) => job.transient && job.recurringTask === name)).toBe(true);
-    expect(await client.list({ queue }).all()).toEqual([]);
+    expect(await client.listJobs({ queue }).all()).toEqual([]);
   });
 
   test("that is wrong ends its worker before it begins, with the field", async () => {

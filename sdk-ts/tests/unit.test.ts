@@ -131,12 +131,12 @@ describe("what is given with the wrong type", () => {
   const refusal = (field: string) =>
     expect.objectContaining({ name: "InvalidArgumentError", fields: [expect.objectContaining({ field })] });
   test.each<[string, () => unknown, string]>([
-    ["a filter", () => client.list("failed" as never), "filter"],
-    ["states of a filter", () => client.list({ states: "failed" as never }), "filter.states"],
-    ["a state of a filter", () => client.list({ states: ["broken" as never] }), "filter.states"],
-    ["a text of a filter", () => client.list({ tag: 5 as never }), "filter.tag"],
-    ["an unknown filter", () => client.list({ colour: "red" } as never), "filter.colour"],
-    ["a month's filter", () => client.list({ createTimeFrom: "2026" as never }), "filter.createTimeFrom"],
+    ["a filter", () => client.listJobs("failed" as never), "filter"],
+    ["states of a filter", () => client.listJobs({ states: "failed" as never }), "filter.states"],
+    ["a state of a filter", () => client.listJobs({ states: ["broken" as never] }), "filter.states"],
+    ["a text of a filter", () => client.listJobs({ tag: 5 as never }), "filter.tag"],
+    ["an unknown filter", () => client.listJobs({ colour: "red" } as never), "filter.colour"],
+    ["a month's filter", () => client.listJobs({ createTimeFrom: "2026" as never }), "filter.createTimeFrom"],
     ["a level", () => client.listLogs("1", { minLevel: "loud" as never }), "minLevel"],
     ["an id", () => client.listAttempts(5 as never), "id"],
     ["slots", () => new Worker({ slots: "4" as never }), "slots"],

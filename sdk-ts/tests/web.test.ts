@@ -45,7 +45,7 @@ describe("the client half over gRPC-Web", () => {
     for await (const event of client.watch(job)) kinds.add(event.kind);
     expect([...kinds].sort()).toEqual(expect.arrayContaining(["logs", "snapshot"]));
     expect(await client.wait(job)).toEqual({ answer: { n: 1 } });
-    expect((await client.list({ queue }).all()).map((found) => found.id)).toEqual([job.id]);
+    expect((await client.listJobs({ queue }).all()).map((found) => found.id)).toEqual([job.id]);
     await expect(client.get("123456789")).rejects.toMatchObject({ name: "NotFoundError", reason: "JOB_NOT_FOUND" });
     await expect(client.enqueue("web", null, { priority: 99 })).rejects.toMatchObject({
       fields: [{ field: "options.priority" }],

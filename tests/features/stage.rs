@@ -10,8 +10,8 @@ use futures::TryStreamExt as _;
 use haulier::options::Backoff;
 use haulier::proto as pb;
 use haulier::{
-    Cancelled, Client, Code, Error, HandlerError, Job, JobCancelled, JobEvent, JobFailed, JobFilter, JobKey,
-    RetryPolicy, Watch, Worker,
+    Cancelled, Client, Code, Error, HandlerError, Job, JobCancelled, JobEvent, JobFailed, JobFilter,
+    JobTarget, RetryPolicy, Watch, Worker,
 };
 pub(crate) use haulier_tests::Signal;
 use rustix::process::{Pid, kill_process};
@@ -173,13 +173,13 @@ pub(crate) async fn told_to_stop<T>(job: Job) -> Result<T, HandlerError> {
 }
 
 /// What is shown of a job.
-pub(crate) async fn summary(client: &Client, job: impl Into<JobKey>) -> Result<pb::JobSummary> {
+pub(crate) async fn summary(client: &Client, job: impl Into<JobTarget>) -> Result<pb::JobSummary> {
     present("the summary of a job", client.get(job).await?.summary)
 }
 
 /// Every attempt of a job, of all runs.
 pub(crate) async fn attempts_of(client: &Client, job: i64) -> Result<Vec<pb::JobAttempt>> {
-    Ok(client.attempts(job).try_collect().await?)
+    Ok(client.list_attempts(job).pages().try_collect().await?)
 }
 
 /// How each attempt of a job ended.
@@ -189,7 +189,7 @@ pub(crate) async fn outcomes_of(client: &Client, job: i64) -> Result<Vec<pb::Att
 
 /// Summaries of the jobs that match.
 pub(crate) async fn jobs_of(client: &Client, filter: JobFilter) -> Result<Vec<pb::JobSummary>> {
-    Ok(client.list(filter).pages().try_collect().await?)
+    Ok(client.list_jobs(filter).pages().try_collect().await?)
 }
 
 /// Reads a watch until this line is seen.
@@ -205,14 +205,14 @@ pub(crate) async fn says(mut events: Watch, text: &str) -> Result<()> {
 
 /// Reads a watch until callback and notification have ended, and gives the job back as it then is.
 pub(crate) async fn notified(client: &Client, job: i64) -> Result<pb::JobResult> {
-    let _: Vec<_> = client.watch(job).until_notified().try_collect().await?;
+    let _: Vec<_> = client.watch(job).until(pb::WatchUntil::Notified).try_collect().await?;
     Ok(client.get(job).await?)
 }
 
 /// So many retries, always so long after the failure.
 pub(crate) fn fixed(retries: u16, milliseconds: u64) -> RetryPolicy {
     let delay = Duration::from_millis(milliseconds);
-    RetryPolicy::new().limit(retries).backoff(Backoff::Fixed).first_delay(delay)
+    RetryPolicy::new().retry_limit(retries).backoff(Backoff::Fixed).first_delay(delay)
 }
 
 /// A worker program of some language, in a process of its own; killed when it is dropped.

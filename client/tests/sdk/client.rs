@@ -74,7 +74,7 @@ async fn a_watch_comes_back_with_the_token_of_the_last_event() {
             [vec![queued("a"), progress("b")], vec![], vec![progress("c")], vec![completed("d", 42)]].into();
     });
     let client = fake.client().await;
-    let events: Vec<_> = client.watch(1).without_logs().try_collect().await.unwrap();
+    let events: Vec<_> = client.watch(1).include_logs(false).try_collect().await.unwrap();
     let tokens: Vec<_> = events.iter().map(|event| event.resume_token.as_str()).collect();
     assert_eq!(tokens, ["a", "b", "c", "d"]);
     assert!(matches!(events[3].event, JobEvent::Snapshot(_)));
@@ -102,7 +102,7 @@ async fn a_result_is_waited_for_and_read() {
     let client = fake.client().await;
     let job = client.enqueue_named("Add", (40, 2)).await.unwrap();
     fake.with(|state| state.faults.watches = [vec![queued("a")], vec![completed("b", 42)]].into());
-    assert_eq!(job.typed::<i32>().result().await.unwrap(), 42);
+    assert_eq!(job.typed::<i32>().wait().await.unwrap(), 42);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_job_of_elsewhere_is_waited_for_by_its_id() {
     let settle =
         || fake.with(|state| state.faults.watches = [vec![queued("a")], vec![completed("b", 42)]].into());
     settle();
-    assert_eq!(client.result::<i32>(1).await.unwrap(), 42);
+    assert_eq!(client.wait::<i32>(1).await.unwrap(), 42);
     settle();
     assert!(matches!(client.settled("mine").await.unwrap().record, Some(Record::Completed(_))));
 }
@@ -130,7 +130,7 @@ async fn a_failed_job_says_why() {
     let last = event("a", snapshot(pb::JobState::Failed, Record::Failed(failed)));
     fake.with(|state| state.faults.watches = [vec![last]].into());
     let job = fake.client().await.enqueue_named("Mail", ()).await.unwrap();
-    let error = job.result().await.unwrap_err();
+    let error = job.wait().await.unwrap_err();
     let failed = error.job_failed().unwrap();
     assert_eq!((failed.job.as_str(), failed.code.as_str(), failed.attempts), ("1", "MailError", 3));
 }
@@ -150,10 +150,10 @@ async fn a_list_is_read_over_its_pages() {
     let client = fake.client().await;
     let filter = pb::JobFilter { tag: "t".into(), ..Default::default() };
     let ids: Vec<_> =
-        client.list(filter).page_size(1).pages().map_ok(|job| job.id).try_collect().await.unwrap();
+        client.list_jobs(filter).page_size(1).pages().map_ok(|job| job.id).try_collect().await.unwrap();
     assert_eq!(ids, [1, 2, 3]);
     fake.with(|state| assert!(state.lists.iter().all(|list| list.filter.as_ref().unwrap().tag == "t")));
-    let page = client.list(Default::default()).pages().page("1").await.unwrap();
+    let page = client.list_jobs(Default::default()).pages().page("1").await.unwrap();
     assert_eq!((page.items[0].id, page.next_page_token.as_str()), (2, "2"));
 }
 

@@ -53,20 +53,20 @@ pub(super) async fn overview(arguments: Overview) -> Result<u8> {
 }
 
 pub(super) async fn commands(arguments: Commands) -> Result<u8> {
-    let commands = arguments.server.connect().await?.commands(arguments.prefix);
+    let commands = arguments.server.connect().await?.list_commands(arguments.prefix);
     show::commands(&commands.try_collect::<Vec<_>>().await?);
     Ok(OK)
 }
 
 pub(super) async fn servers(arguments: Servers) -> Result<u8> {
-    show::servers(&arguments.server.connect().await?.servers().try_collect::<Vec<_>>().await?);
+    show::servers(&arguments.server.connect().await?.list_servers().try_collect::<Vec<_>>().await?);
     Ok(OK)
 }
 
 pub(super) async fn workers(arguments: Workers) -> Result<u8> {
     let Workers { command, queue, server } = arguments;
     let workers =
-        server.connect().await?.workers(ListWorkersRequest { command, queue, ..Default::default() });
+        server.connect().await?.list_workers(ListWorkersRequest { command, queue, ..Default::default() });
     show::workers(&workers.try_collect::<Vec<_>>().await?);
     Ok(OK)
 }

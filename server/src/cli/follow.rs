@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use haulier::proto::{JobResult, JobSummary, ProgressEvent};
-use haulier::{Client, JobEvent, JobKey, JobState};
+use haulier::{Client, JobEvent, JobState, JobTarget};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::show;
@@ -12,7 +12,7 @@ use super::show;
 const STEPS: u64 = 1_000;
 
 /// Follows a job until its outcome, shows that, and answers its exit code.
-pub(super) async fn follow(client: &Client, job: JobKey) -> haulier::Result<u8> {
+pub(super) async fn follow(client: &Client, job: JobTarget) -> haulier::Result<u8> {
     let job = watch(client, job).await?;
     let summary = super::summary(&job);
     let state = summary.state();
@@ -33,7 +33,7 @@ pub(super) fn result(job: &JobResult) -> String {
 }
 
 /// Shows a job live; answers it as it is at its outcome.
-pub(super) async fn watch(client: &Client, job: JobKey) -> haulier::Result<JobResult> {
+pub(super) async fn watch(client: &Client, job: JobTarget) -> haulier::Result<JobResult> {
     let bar = ProgressBar::new(STEPS).with_style(style());
     bar.enable_steady_tick(Duration::from_millis(100));
     let shows_bar = !bar.is_hidden();

@@ -51,7 +51,7 @@ enum What {
 pub(super) async fn history(arguments: History) -> Result<u8> {
     let client = arguments.server.connect().await?;
     match arguments.what {
-        What::List => show::months(&client.history_months().try_collect::<Vec<_>>().await?),
+        What::List => show::months(&client.list_history_months().try_collect::<Vec<_>>().await?),
         What::Export { month, no_attempts, no_logs, after } => {
             let request = ExportHistoryMonthRequest {
                 month,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::{Client, Error, LockKey};
 use tokio::process::Command;
 
@@ -201,14 +201,7 @@ async fn release(arguments: Release) -> haulier::Result<u8> {
 
 async fn list(arguments: List) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
-    let mut pages = client.list_locks(arguments.prefix);
-    let mut locks = Vec::new();
-    while locks.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(lock) => locks.push(lock),
-            None => break,
-        }
-    }
+    let locks: Vec<_> = client.list_locks(arguments.prefix).take(arguments.limit).try_collect().await?;
     show::locks(&locks);
     Ok(OK)
 }

@@ -21,9 +21,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::proto::{self, CancelResult, JobState, ListOrder, ReplyBody, ReplyMode};
-use haulier::{Client, Code, Error, JobKey, Options, Payload, Priority, RetryPolicy};
+use haulier::{Client, Code, Error, JobOptions, JobTarget, Payload, Priority, RetryPolicy};
 
 pub use bench::Bench;
 pub use demo::{Demo, demo};
@@ -381,8 +381,8 @@ fn request(text: Option<&str>) -> Result<Payload, String> {
     }
 }
 
-fn options(from: &JobFlags) -> Options {
-    let mut options = Options::new();
+fn options(from: &JobFlags) -> JobOptions {
+    let mut options = JobOptions::new();
     let set = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     if let Some(queue) = set(&from.queue) {
         options = options.queue(queue);
@@ -397,7 +397,7 @@ fn options(from: &JobFlags) -> Options {
         options = options.timeout(timeout);
     }
     if let Some(profile) = set(&from.retry_profile) {
-        options = options.retry(RetryPolicy::profile(profile));
+        options = options.retry_policy(RetryPolicy::profile(profile));
     }
     if let Some(limit) = from.retry_limit {
         options = options.retry_limit(limit);
@@ -450,10 +450,10 @@ async fn get(arguments: Get) -> haulier::Result<u8> {
         show::job(&job, &[]);
         return Ok(OK);
     }
-    let attempts: Vec<_> = client.attempts(id).try_collect().await?;
+    let attempts: Vec<_> = client.list_attempts(id).pages().try_collect().await?;
     show::job(&job, &attempts);
     if arguments.logs {
-        let lines: Vec<_> = client.logs(id).pages().try_collect().await?;
+        let lines: Vec<_> = client.list_logs(id).pages().try_collect().await?;
         lines.iter().for_each(|line| show::line(&show::log_line(line)));
     }
     Ok(OK)
@@ -477,24 +477,17 @@ async fn list(arguments: List) -> haulier::Result<u8> {
     let filter = arguments.filter.filter();
     let order = if arguments.oldest_first { ListOrder::OldestFirst } else { ListOrder::NewestFirst };
     let size = i32::try_from(arguments.limit.clamp(1, 500)).unwrap_or(500);
-    let mut call = client.list(filter).order(order).page_size(size);
+    let mut call = client.list_jobs(filter).order(order).page_size(size);
     if let Some(month) = arguments.month {
         call = call.month(month);
     }
-    let mut pages = call.pages();
-    let mut jobs = Vec::new();
-    while jobs.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(job) => jobs.push(job),
-            None => break,
-        }
-    }
+    let jobs: Vec<_> = call.pages().take(arguments.limit).try_collect().await?;
     show::jobs(&jobs);
     Ok(OK)
 }
 
 async fn cancel(arguments: Cancel) -> haulier::Result<u8> {
-    let Some(job) = &arguments.job else { return cancel_all(arguments).await };
+    let Some(job) = &arguments.job else { return cancel_jobs(arguments).await };
     let client = arguments.server.connect().await?;
     let mut call = client.cancel(key(job)).reason(arguments.reason);
     if let Some(grace) = arguments.grace {
@@ -512,9 +505,9 @@ async fn cancel(arguments: Cancel) -> haulier::Result<u8> {
     Ok(OK)
 }
 
-async fn cancel_all(arguments: Cancel) -> haulier::Result<u8> {
+async fn cancel_jobs(arguments: Cancel) -> haulier::Result<u8> {
     let client = arguments.server.connect_for(BULK_PATIENCE).await?;
-    let mut call = client.cancel_all(arguments.filter.filter()).reason(arguments.reason);
+    let mut call = client.cancel_jobs(arguments.filter.filter()).reason(arguments.reason);
     if let Some(grace) = arguments.grace {
         call = call.grace(grace);
     }
@@ -528,9 +521,9 @@ async fn cancel_all(arguments: Cancel) -> haulier::Result<u8> {
     Ok(OK)
 }
 
-async fn requeue_all(arguments: Requeue) -> haulier::Result<u8> {
+async fn requeue_jobs(arguments: Requeue) -> haulier::Result<u8> {
     let client = arguments.server.connect_for(BULK_PATIENCE).await?;
-    let mut call = client.requeue_all(arguments.filter.filter());
+    let mut call = client.requeue_jobs(arguments.filter.filter());
     if let Some(month) = arguments.month {
         call = call.month(month);
     }
@@ -544,7 +537,7 @@ async fn requeue_all(arguments: Requeue) -> haulier::Result<u8> {
 }
 
 async fn requeue(arguments: Requeue) -> haulier::Result<u8> {
-    let Some(job) = arguments.job else { return requeue_all(arguments).await };
+    let Some(job) = arguments.job else { return requeue_jobs(arguments).await };
     let client = arguments.server.connect().await?;
     let mut call = client.requeue(job);
     if let Some(run) = arguments.run {
@@ -573,8 +566,8 @@ impl StateName {
 }
 
 /// A number is an id, anything else a ref id.
-fn key(text: &str) -> JobKey {
-    text.parse::<i64>().map_or_else(|_| text.into(), JobKey::from)
+fn key(text: &str) -> JobTarget {
+    text.parse::<i64>().map_or_else(|_| text.into(), JobTarget::from)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

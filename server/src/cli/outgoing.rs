@@ -1,7 +1,8 @@
 //! Jobs that call an API, and the notifications of outcomes.
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use haulier::ApiCall;
 use haulier::proto::DeliveryState;
 
 use super::{JobFlags, OK, Server, follow, options, request, show, usage};
@@ -74,12 +75,12 @@ pub(super) async fn enqueue_api(arguments: EnqueueApi) -> haulier::Result<u8> {
     };
     let (target, endpoint) = (&arguments.target, arguments.endpoint.trim());
     let client = arguments.server.connect().await?;
-    let call = match endpoint.split_once(' ') {
-        Some((method, path)) => client.enqueue_http_payload(target, method, path.trim(), request),
-        None if endpoint.starts_with('/') => client.enqueue_http_payload(target, "", endpoint, request),
-        None => client.enqueue_grpc_payload(target, endpoint, request),
+    let api = match endpoint.split_once(' ') {
+        Some((method, path)) => ApiCall::http(target, method, path.trim()),
+        None if endpoint.starts_with('/') => ApiCall::http(target, "", endpoint),
+        None => ApiCall::grpc(target, endpoint),
     };
-    let mut call = call.options(options(&arguments.job));
+    let mut call = client.enqueue_api_payload(api, request).options(options(&arguments.job));
     if let Some(id) = arguments.job.request_id {
         call = call.request_id(id);
     }
@@ -101,14 +102,8 @@ pub(super) async fn deliveries(command: Deliveries) -> haulier::Result<u8> {
 async fn list(arguments: ListDeliveries) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     let states = arguments.state.iter().map(|name| name.state()).collect();
-    let mut pages = client.deliveries(arguments.job, states);
-    let mut found = Vec::new();
-    while found.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(delivery) => found.push(delivery),
-            None => break,
-        }
-    }
+    let found: Vec<_> =
+        client.list_deliveries(arguments.job, states).take(arguments.limit).try_collect().await?;
     show::deliveries(&found);
     Ok(OK)
 }

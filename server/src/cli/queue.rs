@@ -79,20 +79,20 @@ fn rate(text: &str) -> std::result::Result<Limit<(i32, Duration)>, String> {
 pub(super) async fn queue(arguments: Queue) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     let queues = match arguments.what {
-        What::List => client.queues().try_collect().await?,
+        What::List => client.list_queues().try_collect().await?,
         What::Show { name } => vec![client.get_queue(name).await?],
         What::Pause { name, reason } => vec![client.pause_queue(name, reason).await?],
         What::Resume { name } => vec![client.resume_queue(name).await?],
         What::Limit { name, concurrency, rate } => {
             let limits = QueueLimits::new();
             let limits = match concurrency {
-                Some(Limit::To(jobs)) => limits.concurrency(jobs),
-                Some(Limit::None) => limits.no_concurrency(),
+                Some(Limit::To(jobs)) => limits.concurrency_limit(jobs),
+                Some(Limit::None) => limits.no_concurrency_limit(),
                 None => limits,
             };
             let limits = match rate {
-                Some(Limit::To((starts, period))) => limits.rate(starts, period),
-                Some(Limit::None) => limits.no_rate(),
+                Some(Limit::To((starts, period))) => limits.rate_limit(starts, period),
+                Some(Limit::None) => limits.no_rate_limit(),
                 None => limits,
             };
             vec![client.update_queue(name, limits).await?]

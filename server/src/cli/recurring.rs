@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use haulier::proto;
-use haulier::{CatchUp, Options, OverlapPolicy, Priority, PutResult, RecurringTask, Schedule};
+use haulier::{CatchUpPolicy, JobOptions, OverlapPolicy, Priority, PutResult, RecurringTask, Schedule};
 
 use super::{OK, Server, duration, follow, pair, request, show, usage};
 
@@ -211,22 +211,22 @@ pub(super) async fn run(command: Recurring) -> haulier::Result<u8> {
     match command {
         Recurring::Put(arguments) => put(*arguments).await,
         Recurring::Get(Named { name, server }) => {
-            show::task(&server.connect().await?.recurring().get(name).await?);
+            show::task(&server.connect().await?.get_recurring_task(name).await?);
             Ok(OK)
         }
         Recurring::List(arguments) => list(arguments).await,
         Recurring::Delete(Named { name, server }) => {
-            let task = server.connect().await?.recurring().delete(name).await?;
+            let task = server.connect().await?.delete_recurring_task(name).await?;
             show::line(&format!("{}\tdeleted", task.name));
             Ok(OK)
         }
         Recurring::Pause(Pause { name, reason, server }) => {
-            let task = server.connect().await?.recurring().pause(name, reason).await?;
+            let task = server.connect().await?.pause_recurring_task(name, reason).await?;
             show::line(&format!("{}\tpaused", task.name));
             Ok(OK)
         }
         Recurring::Resume(Named { name, server }) => {
-            let task = server.connect().await?.recurring().resume(name).await?;
+            let task = server.connect().await?.resume_recurring_task(name).await?;
             show::line(&format!("{}\tresumed\t{}", task.name, next(&task)));
             Ok(OK)
         }
@@ -247,8 +247,8 @@ async fn put(arguments: Put) -> haulier::Result<u8> {
     let mut task =
         RecurringTask::payload(arguments.command, request, schedule(arguments.when, arguments.reading))
             .description(arguments.description)
-            .overlap(arguments.overlap.policy())
-            .catch_up(arguments.catch_up.policy(arguments.catch_up_window))
+            .overlap_policy(arguments.overlap.policy())
+            .catch_up_policy(arguments.catch_up.policy(arguments.catch_up_window))
             .options(options);
     if arguments.run_command {
         task = task.run_command();
@@ -265,7 +265,7 @@ async fn put(arguments: Put) -> haulier::Result<u8> {
     if let Some(enabled) = arguments.enabled {
         task = task.enabled(enabled);
     }
-    let (task, result) = arguments.server.connect().await?.recurring().put(task).await?;
+    let (task, result) = arguments.server.connect().await?.put_recurring_task(task).await?;
     let what = match result {
         PutResult::Created => "created",
         PutResult::Updated => "changed",
@@ -276,8 +276,8 @@ async fn put(arguments: Put) -> haulier::Result<u8> {
     Ok(OK)
 }
 
-fn options(from: &Put) -> Options {
-    let mut options = Options::new();
+fn options(from: &Put) -> JobOptions {
+    let mut options = JobOptions::new();
     if let Some(queue) = &from.queue {
         options = options.queue(queue);
     }
@@ -312,7 +312,7 @@ fn schedule(when: When, reading: Reading) -> Schedule {
 
 async fn list(arguments: List) -> haulier::Result<u8> {
     let size = i32::try_from(arguments.limit.clamp(1, 500)).unwrap_or(500);
-    let mut call = arguments.server.connect().await?.recurring().list().page_size(size);
+    let mut call = arguments.server.connect().await?.list_recurring_tasks().page_size(size);
     if let Some(prefix) = arguments.prefix {
         call = call.name_prefix(prefix);
     }
@@ -325,21 +325,14 @@ async fn list(arguments: List) -> haulier::Result<u8> {
     if let Some(enabled) = arguments.enabled {
         call = call.enabled(enabled);
     }
-    let mut pages = call.pages();
-    let mut tasks = Vec::new();
-    while tasks.len() < arguments.limit {
-        match pages.try_next().await? {
-            Some(task) => tasks.push(task),
-            None => break,
-        }
-    }
+    let tasks: Vec<_> = call.pages().take(arguments.limit).try_collect().await?;
     show::tasks(&tasks);
     Ok(OK)
 }
 
 async fn trigger(arguments: Trigger) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
-    let mut call = client.recurring().trigger(arguments.name);
+    let mut call = client.trigger_recurring_task(arguments.name);
     if let Some(id) = arguments.request_id {
         call = call.request_id(id);
     }
@@ -354,12 +347,12 @@ async fn trigger(arguments: Trigger) -> haulier::Result<u8> {
 async fn preview(arguments: Preview) -> haulier::Result<u8> {
     let client = arguments.server.connect().await?;
     let schedule = schedule(arguments.when, arguments.reading);
-    let mut call = client.recurring().preview(schedule).count(arguments.count);
+    let mut call = client.preview_schedule(schedule).count(arguments.count);
     if let Some(after) = arguments.after {
-        call = call.after(after);
+        call = call.after_time(after);
     }
     if let Some(until) = arguments.until {
-        call = call.until(until);
+        call = call.end_time(until);
     }
     let answer = call.await?;
     for (time, local) in answer.times.iter().zip(&answer.local_times) {
@@ -391,11 +384,11 @@ impl Overlap {
 }
 
 impl Missed {
-    fn policy(self, window: Option<Duration>) -> CatchUp {
+    fn policy(self, window: Option<Duration>) -> CatchUpPolicy {
         match self {
-            Missed::Last => CatchUp::Last,
-            Missed::None => CatchUp::None,
-            Missed::All => CatchUp::All(window.unwrap_or(Duration::from_secs(3_600))),
+            Missed::Last => CatchUpPolicy::Last,
+            Missed::None => CatchUpPolicy::None,
+            Missed::All => CatchUpPolicy::All(window.unwrap_or(Duration::from_secs(3_600))),
         }
     }
 }

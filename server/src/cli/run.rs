@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use haulier::Options;
+use haulier::JobOptions;
 use haulier::proto::JobState;
 
 use super::{CANCELLED, FAILED, OK, Server, show};
@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: Run) -> haulier::Result<u8> {
         Ok(request) => request,
         Err(message) => return Ok(super::usage(&message)),
     };
-    let mut options = Options::new();
+    let mut options = JobOptions::new();
     if let Some(queue) = arguments.queue {
         options = options.queue(queue);
     }
@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: Run) -> haulier::Result<u8> {
         options = options.ref_id(ref_id);
     }
     let client = arguments.server.connect().await?;
-    let mut call = client.run_payload(&arguments.command, request).options(options);
+    let mut call = client.run_command_payload(&arguments.command, request).options(options);
     if arguments.detach {
         show::line(&call.detach().await?);
         return Ok(OK);

@@ -9,38 +9,45 @@ use tokio::sync::Mutex;
 use super::overview::LastOverview;
 use super::{Core, Result};
 use crate::clock;
-use crate::model::{LiveCounts, Route};
+use crate::model::{LiveCounts, Route, RouteId};
 
 /// How old figures may be.
 const LIFE: Duration = Duration::from_secs(2);
 
-type Counts = Arc<BTreeMap<Route, LiveCounts>>;
+/// Live jobs, counted.
+pub(crate) struct Live {
+    /// By route.
+    pub(crate) routes: BTreeMap<Route, LiveCounts>,
+    /// How many wait for their turn in each lane.
+    pub(crate) lines: BTreeMap<RouteId, i64>,
+}
 
 /// The last figures, and when they were taken.
 #[derive(Default)]
 pub(crate) struct Figures {
-    live: Mutex<Option<(Instant, Counts)>>,
+    live: Mutex<Option<(Instant, Arc<Live>)>>,
     pub(crate) overview: Mutex<LastOverview>,
 }
 
 impl Core {
-    /// Live jobs by route, at most two seconds old. Who comes while somebody reads waits for that answer.
-    pub(crate) async fn live_counts(&self) -> Result<Counts> {
+    /// Live jobs, at most two seconds old. Who comes while somebody reads waits for that answer.
+    pub(crate) async fn live_jobs(&self) -> Result<Arc<Live>> {
         let mut last = self.figures.live.lock().await;
-        if let Some((taken, counts)) = &*last
+        if let Some((taken, live)) = &*last
             && taken.elapsed() < LIFE
         {
-            return Ok(Arc::clone(counts));
+            return Ok(Arc::clone(live));
         }
-        let by_route = self.store.live_counts(self.clock.now()).await?;
-        if !self.routes.knows(by_route.keys().copied()) {
+        let counted = self.store.live_jobs(self.clock.now()).await?;
+        if !self.routes.knows(counted.routes.keys().chain(counted.lines.keys()).copied()) {
             self.routes.reload(&*self.store).await?;
         }
-        let named = by_route
+        let named = counted
+            .routes
             .iter()
             .filter_map(|(id, counts)| Some((Route::clone(&*self.routes.route(*id)?), *counts)));
-        let counts: Counts = Arc::new(named.collect());
-        *last = Some((clock::instant(), Arc::clone(&counts)));
-        Ok(counts)
+        let live = Arc::new(Live { routes: named.collect(), lines: counted.lines });
+        *last = Some((clock::instant(), Arc::clone(&live)));
+        Ok(live)
     }
 }

@@ -170,7 +170,7 @@ impl Core {
         let now = self.clock.now();
         let first = slot(now, limits::TALLY_SLOT).minus(limits::TALLY_SLOT * (hours - 1).unsigned_abs());
         let tallied = self.tallied(first, now).await?;
-        let live = self.live_counts().await?;
+        let live = self.live_jobs().await?;
         let mut sessions = self.store.sessions().await?;
         sessions.retain(|(session, _)| session.state != SessionState::Lost && session.expire_time >= now);
         let slots = sessions.iter().map(|(session, _)| i64::from(session.slots)).sum();
@@ -179,15 +179,15 @@ impl Core {
         sessions.truncate(limits::OVERVIEW_ROWS_MAX);
         let settings = self.store.queue_settings().await?;
         let mut all_live = LiveCounts::default();
-        live.values().for_each(|counts| all_live.add(counts));
+        live.routes.values().for_each(|counts| all_live.add(counts));
         Ok(Overview {
             time: now,
             live: all_live,
             hours: self.by_hour(&tallied, first, hours),
             wait_median: tallied.waits.percentile(50),
             wait_p95: tallied.waits.percentile(95),
-            commands: busiest(self.by_work(&tallied, &live)),
-            lanes: self.by_lane(&tallied).await?,
+            commands: busiest(self.by_work(&tallied, &live.routes)),
+            lanes: self.by_lane(&tallied, &live.lines).await?,
             sessions,
             workers,
             pending_deliveries: self.store.pending_deliveries().await?,
@@ -246,13 +246,13 @@ impl Core {
     }
 
     /// Named workers that have jobs, or had some.
-    async fn by_lane(&self, tallied: &Tallied) -> Result<Vec<LaneFigures>> {
+    async fn by_lane(&self, tallied: &Tallied, lines: &BTreeMap<RouteId, i64>) -> Result<Vec<LaneFigures>> {
         let mut by_lane: BTreeMap<RouteId, (i64, Tally)> = BTreeMap::new();
         for ((_, id), tally) in tallied.routes.iter().filter(|((_, id), _)| self.is_lane(*id)) {
             by_lane.entry(*id).or_default().1.add(tally);
         }
-        for (id, waiting) in self.store.lane_lines().await? {
-            by_lane.entry(id).or_default().0 += waiting;
+        for (id, waiting) in lines {
+            by_lane.entry(*id).or_default().0 += waiting;
         }
         for id in tallied.holders.keys() {
             by_lane.entry(*id).or_default();
@@ -275,9 +275,9 @@ impl Core {
         let now = self.clock.now();
         let week = limits::TALLY_SLOT * limits::OVERVIEW_HOURS_MAX.unsigned_abs();
         let tallied = self.tallied(now.minus(week), now).await?;
-        let live = self.live_counts().await?;
+        let live = self.live_jobs().await?;
         let mut all: BTreeMap<String, ServedWork> = BTreeMap::new();
-        for figures in self.by_work(&tallied, &live) {
+        for figures in self.by_work(&tallied, &live.routes) {
             let is_any = figures.live != LiveCounts::default() || figures.tally != Tally::default();
             if let Work::Command(command) = figures.work
                 && is_any

@@ -111,14 +111,14 @@ impl Core {
     /// Queues that a job, a worker process or a setting names. Routes stay, so a queue that once had a job does too.
     async fn all_queues(&self) -> Result<Vec<Queue>> {
         let mut settings = self.queue_settings().await?;
-        let counts = self.live_counts().await?;
+        let counts = self.live_jobs().await?;
         let sessions: Vec<Session> =
             self.store.sessions().await?.into_iter().map(|(session, _)| session).collect();
         let mut names: BTreeSet<String> = self.routes.queues();
         names.extend(settings.keys().cloned());
         names.extend(sessions.iter().flat_map(|session| session.queues.iter().cloned()));
         let mut live: BTreeMap<&str, LiveCounts> = BTreeMap::new();
-        for (route, of_route) in counts.iter() {
+        for (route, of_route) in &counts.routes {
             live.entry(route.queue.as_str()).or_default().add(of_route);
         }
         let queue = |name: String| Queue {

@@ -42,7 +42,8 @@ pub use lock::{HoldTime, LockSecret, NamedLock};
 pub use log::{Attempt, AttemptEnd, Level, LogLine, TAKEN};
 pub use next::{Circumstances, Ended, Next, after_attempt};
 pub use queue::{
-    LimitChange, LiveCounts, QueueLimits, QueuePause, QueueSetting, QueueStanding, RateLimit, StartLog,
+    LimitChange, LiveCounts, LiveJobs, QueueLimits, QueuePause, QueueSetting, QueueStanding, RateLimit,
+    StartLog,
 };
 pub use recurring::{
     CatchUp, Definition, Due, Moments, Overlap, ScheduleError, Skip, Standing, Task, TaskId, TaskParent,

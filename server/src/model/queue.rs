@@ -1,10 +1,11 @@
 //! Queues: what is set for each, and how its jobs fare.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Time, micros};
+use super::{RouteId, Time, micros};
 
 /// What somebody set for a queue; one that nobody touched has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,6 +119,15 @@ fn lasts(time: i64, rate: RateLimit, now: Time) -> bool {
     // Entries of a time to come are left by a clock that was set back: they do not block the queue for ever.
     let period = micros(rate.period);
     time.saturating_add(period) > now.0 && time <= now.0.saturating_add(period)
+}
+
+/// Jobs that have not ended, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveJobs {
+    /// By the route that they are claimed from.
+    pub routes: BTreeMap<RouteId, LiveCounts>,
+    /// How many wait for their turn in each lane; they are among the blocked ones of their routes.
+    pub lines: BTreeMap<RouteId, i64>,
 }
 
 /// How many jobs that have not ended stand where.

@@ -41,7 +41,7 @@ use async_trait::async_trait;
 
 use crate::model::{
     AfterTry, Attempt, CancelMark, CancelReason, Delivery, DeliveryId, DeliveryState, Dependency, Ended,
-    Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LimitChange, LiveCounts, LockSecret, LogLine,
+    Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LimitChange, LiveJobs, LockSecret, LogLine,
     Month, NamedLock, Order, Outcome, Payload, QueueSetting, QueueStanding, ReadyKey, Retention, Route,
     RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Skip, State, Tally, Task, TaskId, Time,
     TryEnd, View, Wait, Waits,
@@ -966,8 +966,8 @@ pub trait Store: Send + Sync + 'static {
     async fn limit_queue(&self, name: &str, change: LimitChange) -> Result<()>;
     /// How a queue stands to its limits; none if it has none.
     async fn queue_standing(&self, name: &str) -> Result<Option<QueueStanding>>;
-    /// Jobs that have not ended, by route. Reads the live tables whole: for people, once in a while.
-    async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>>;
+    /// Counts the jobs that have not ended. Reads the live tables whole: for people, once in a while.
+    async fn live_jobs(&self, now: Time) -> Result<LiveJobs>;
 
     /// Makes a recurring task and gives it its id; none when one of its name exists.
     async fn make_task(&self, task: &Task) -> Result<Option<TaskId>>;
@@ -1009,8 +1009,6 @@ pub trait Store: Send + Sync + 'static {
     async fn add_tallies(&self) -> Result<()>;
     /// What happened since a time, how long jobs waited since another, and which run in lanes now.
     async fn tallies(&self, since: Time, waits_since: Time) -> Result<Tallied>;
-    /// How many jobs wait for their turn in each lane. Reads the ready table whole: for people, once in a while.
-    async fn lane_lines(&self) -> Result<BTreeMap<RouteId, i64>>;
     /// How many notifications wait for a try.
     async fn pending_deliveries(&self) -> Result<i64>;
     /// How many recurring tasks come due.

@@ -20,7 +20,6 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::CountLeasesByRoute, "for dashboards, at most once in two seconds"),
     (Sql::CountDueDeliveries, "counts along an index, for dashboards, at most once in two seconds"),
     (Sql::CountDueTasks, "counts along an index, for dashboards, at most once in two seconds"),
-    (Sql::CountLines, "for dashboards, at most once in two seconds"),
     (Sql::CountReady, "for health and tests"),
     (Sql::CountReadyByRoute, "for dashboards, at most once in two seconds"),
     (Sql::ReadAllCancels, "sparse: running jobs that were asked to stop"),

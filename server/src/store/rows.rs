@@ -110,7 +110,7 @@ pub(crate) struct ReadyRow {
 }
 
 /// Where the ready rows of jobs stand that wait for parents.
-const PARENTS: RouteId = RouteId(-1);
+pub(crate) const PARENTS: RouteId = RouteId(-1);
 /// Where the ready rows of jobs of lanes stand whose time has not come.
 pub(crate) const LANES_DUE: RouteId = RouteId(-2);
 
@@ -321,6 +321,24 @@ pub(crate) struct OutcomeRow {
 }
 
 impl OutcomeRow {
+    /// Of a job that is cancelled while it waits.
+    pub(crate) fn cancelled(job: &Job, turn: Turn, now: Time, why: Cancelled) -> OutcomeRow {
+        OutcomeRow {
+            job: job.id,
+            run: job.run,
+            turn,
+            ending: Ending::Cancelled,
+            is_taken: true,
+            start_time: None,
+            finish_time: now,
+            session: None,
+            worker_process: String::new(),
+            log_sequence: 0,
+            result: Payload::None,
+            detail: Detail { cancelled: Some(why), ..Detail::default() },
+        }
+    }
+
     /// The row's values.
     pub(crate) fn values(&self) -> Result<Vec<Value>> {
         let [kind, content_type, body] = payload_values(&self.result);

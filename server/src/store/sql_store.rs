@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::{
     AfterTry, Attempt, CancelMark, Delivery, DeliveryId, Dependency, Epoch, Fence, Job, JobId, Lease, Level,
-    LimitChange, LiveCounts, LogLine, Month, NamedLock, Outcome, Payload, QueueSetting, QueueStanding,
+    LimitChange, LiveJobs, LogLine, Month, NamedLock, Outcome, Payload, QueueSetting, QueueStanding,
     Retention, Route, RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Task, TaskId, Time,
     TryEnd, View,
 };
@@ -337,8 +337,8 @@ impl Store for SqlStore {
         SqlStore::queue_standing(self, name).await
     }
 
-    async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>> {
-        SqlStore::live_counts(self, now).await
+    async fn live_jobs(&self, now: Time) -> Result<LiveJobs> {
+        SqlStore::live_jobs(self, now).await
     }
 
     async fn make_task(&self, task: &Task) -> Result<Option<TaskId>> {
@@ -411,10 +411,6 @@ impl Store for SqlStore {
 
     async fn tallies(&self, since: Time, waits_since: Time) -> Result<Tallied> {
         SqlStore::tallies(self, since, waits_since).await
-    }
-
-    async fn lane_lines(&self) -> Result<BTreeMap<RouteId, i64>> {
-        SqlStore::lane_lines(self).await
     }
 
     async fn pending_deliveries(&self) -> Result<i64> {

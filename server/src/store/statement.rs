@@ -47,7 +47,6 @@ statements! {
     CountLeasesByQueue = "count_leases_by_queue.sql",
     CountLeasesByRoute = "count_leases_by_route.sql",
     CountLine = "count_line.sql",
-    CountLines = "count_lines.sql",
     CountMonthLive = "count_month_live.sql",
     CountParents = "count_parents.sql",
     CountPending = "count_pending.sql",

@@ -44,7 +44,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     let inner = |_, (): ()| async { Ok("ran") };
     working(worker(&client, &queue).named("outer", outer).named("inner", inner), async {
         let job = client.enqueue_named("outer", json!({ "fail": false })).queue(&queue).await?;
-        let child = job.result().await?["child"].clone();
+        let child = job.wait().await?["child"].clone();
         let counts = finished(false).await?;
         expect("the first batch", (counts.total, counts.completed), (2, 2))?;
         let ended = time("the end of the outer", summary(&client, job.id()).await?.finish_time)?;
@@ -62,7 +62,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         }
 
         let job = client.enqueue_named("outer", json!({ "fail": true })).queue(&queue).await?;
-        failure("the outer that fails", job.result()).await?;
+        failure("the outer that fails", job.wait()).await?;
         let counts = finished(true).await?;
         expect("the second batch", (counts.total, counts.cancelled), (1, 1))?;
         let left = jobs_of(&client, of_batch(true)).await?;

@@ -23,7 +23,7 @@ play("atomic-batch", async (client, queue) => {
     const { child } = (await client.wait(good)) as { child: string };
     const counts = await finished(`${named("atomic")}-false`);
     expect("the first batch", [counts.total, counts.completed], [2, 2]);
-    const inner = await client.list({ batchId: `${named("atomic")}-false` }).all();
+    const inner = await client.listJobs({ batchId: `${named("atomic")}-false` }).all();
     expectThat(
       inner.some(({ id }) => id === child),
       `expected the job ${child} in the batch`,
@@ -39,7 +39,7 @@ play("atomic-batch", async (client, queue) => {
     await expectError("outer that fails", JobFailedError, client.wait(bad));
     const none = await finished(`${named("atomic")}-true`);
     expect("the second batch", [none.total, none.cancelled], [1, 1]);
-    const [only] = await client.list({ batchId: `${named("atomic")}-true` }).all();
+    const [only] = await client.listJobs({ batchId: `${named("atomic")}-true` }).all();
     expect("its job", [only?.state, only?.cancelReason], ["cancelled", "parent"]);
     expect("its attempts", await client.listAttempts(present("its job", only)).all(), []);
   });

@@ -26,12 +26,12 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         .queue(&queue)
         .depends_on(Dependency::local_key("one"))
         .depends_on(Dependency::local_key("two"));
-    let batch = client.batch().batch_id(named("batch"));
+    let batch = client.enqueue_batch().batch_id(named("batch"));
     let stored = batch.push_as("one", page(1)).push_as("two", page(2)).push(both).await?;
     expect("the local keys", stored.jobs.iter().map(key).collect::<Vec<_>>(), ["one", "two", ""])?;
     expect("the state of the third", stored.jobs[2].state(), JobState::Blocked)?;
     working(worker(&client, &queue).named("fetch", fetch).named("store", store), async {
-        let results = futures::future::try_join_all(stored.jobs.iter().map(|job| job.result())).await?;
+        let results = futures::future::try_join_all(stored.jobs.iter().map(|job| job.wait())).await?;
         expect("the results", results, [json!({ "page": 1 }), json!({ "page": 2 }), json!(2)])
     })
     .await?;
@@ -42,7 +42,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     expect("the number of jobs in the list", listed.len(), 3)?;
     expect("the list", listed.iter().map(|job| job.id).collect::<HashSet<_>>(), ids)?;
 
-    let batch = client.batch().batch_id(named("bad"));
+    let batch = client.enqueue_batch().batch_id(named("bad"));
     let bad = batch.push_as("same", page(1)).push_as("same", page(2));
     let refused = refusal("two items with one key", Code::InvalidArgument, bad).await?;
     let named_it =
@@ -50,7 +50,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     ensure!(named_it, "expected the field items[1].local_key, saw {:?}", fields(&refused));
     refusal("the bad batch", Code::NotFound, client.get_batch(named("bad"))).await?;
 
-    let own = client.batch().push(page(3)).await?;
+    let own = client.enqueue_batch().push(page(3)).await?;
     ensure!(!own.batch_id.is_empty(), "expected a batch id from the server, saw none");
     own.jobs[0].cancel().await?;
     Ok(())

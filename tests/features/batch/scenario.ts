@@ -25,7 +25,7 @@ play("batch", async (client, queue) => {
     expect("the results", results, [{ page: 1 }, { page: 2 }, 2]);
     const { counts } = await client.getBatch(batchId);
     expect("the counts", [counts.total, counts.completed], [3, 3]);
-    const found = (await client.list({ batchId }).all()).map(({ id }) => id).sort();
+    const found = (await client.listJobs({ batchId }).all()).map(({ id }) => id).sort();
     expect("the list", found, batch.jobs.map(({ id }) => id).sort());
 
     const bad = client.enqueueBatch([fetch(1, "same"), fetch(2, "same")], { batchId: named("bad") });

@@ -44,7 +44,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
             "user": "ann",
             "parent": job.id(),
         });
-        expect("what the callback got", client.result::<Value>(called.id).await?, wanted)?;
+        expect("what the callback got", client.wait::<Value>(called.id).await?, wanted)?;
 
         let job = render().callback("stumble").await?;
         let ended = notified(&client, job.id()).await?;

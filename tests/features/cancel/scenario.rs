@@ -28,7 +28,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let answer = job.cancel().reason("no longer needed").await?;
         let asked = Instant::now();
         expect("the cancel", answer.result(), CancelResult::Requested)?;
-        let cancelled = cancellation("the wait", job.result()).await?;
+        let cancelled = cancellation("the wait", job.wait()).await?;
         let heard = heard.all();
         ensure!(heard.len() == 1, "expected the handler to hear of it once, it heard {heard:?}");
         let (reason, message, at) = &heard[0];

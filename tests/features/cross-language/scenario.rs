@@ -30,10 +30,10 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let failing = client.enqueue_named("scenario.fail", refused).queue(&queue).await?;
         for (value, job) in jobs {
             let wanted = json!({ "language": language, "request": value });
-            expect(&format!("the echo of {language}"), job.result().await?, wanted)?;
+            expect(&format!("the echo of {language}"), job.wait().await?, wanted)?;
         }
         let what = format!("the failure of {language}");
-        let failed = failure(&what, failing.result()).await?;
+        let failed = failure(&what, failing.wait()).await?;
         let seen = (failed.code.as_str(), failed.message.as_str(), failed.attempts);
         expect(&what, seen, ("ACROSS", "not in any language", 1))?;
         program.send(Signal::TERM)?;

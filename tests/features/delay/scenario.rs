@@ -13,7 +13,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let delay = Duration::from_millis(1_500);
         let job = client.enqueue_named("later", ()).queue(&queue).delay(delay).await?;
         expect("its state", job.state(), JobState::Scheduled)?;
-        expect("the result", job.result().await?, "done")?;
+        expect("the result", job.wait().await?, "done")?;
         let stored = time("its create time", summary(&client, job.id()).await?.create_time)?;
         let attempts = attempts_of(&client, job.id()).await?;
         let started = time("its start time", present("an attempt", attempts.first())?.start_time)?;

@@ -41,11 +41,11 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
 
     working(worker, async {
         let wanted = json!({ "parent": a.id(), "got": { "value": 7 }, "asked": { "n": 1 } });
-        expect("the result of B", &b.result().await?, &wanted)?;
+        expect("the result of B", &b.wait().await?, &wanted)?;
         expect("the parent of B", summary(&client, b.id()).await?.parent_id, a.id())?;
-        failure("F", f.result()).await?;
+        failure("F", f.wait()).await?;
         for (name, job) in [("C", &c), ("D", &d), ("H", &h)] {
-            let cancelled = cancellation(name, job.result()).await?;
+            let cancelled = cancellation(name, job.wait()).await?;
             expect(&format!("the reason of {name}"), cancelled.reason, CancelReason::Parent)?;
             let message = cancelled.message;
             ensure!(
@@ -53,10 +53,10 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
                 "{name}: expected a job id in {message:?}"
             );
         }
-        expect("the result of E", e.result().await?, "ran")?;
-        expect("the result of G", g.result().await?, "ran")?;
+        expect("the result of E", e.wait().await?, "ran")?;
+        expect("the result of G", g.wait().await?, "ran")?;
         let i = after("consume", Dependency::job(a.id())).await?;
-        expect("the result of I", &i.result().await?, &wanted)?;
+        expect("the result of I", &i.wait().await?, &wanted)?;
         let nowhere = after("note", Dependency::job(i.id() + 1_000_000));
         let refused = refusal("a parent that is nowhere", Code::InvalidArgument, nowhere).await?;
         expect("its reason", refused.reason(), Some("PARENT_NOT_FOUND"))

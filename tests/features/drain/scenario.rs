@@ -26,10 +26,10 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     }
 
     let _program = WorkerProgram::start(LANGUAGE, &queue, DRAIN_TIME).await?;
-    let result = hold.result().await?;
+    let result = hold.wait().await?;
     expect("the attempt", &result["attempt"], &json!(1))?;
     expect("the checkpoint", &result["checkpoint"], &json!({ "by": LANGUAGE }))?;
-    expect("the late job", &late.result().await?["request"], &json!({ "late": true }))?;
+    expect("the late job", &late.wait().await?["request"], &json!({ "late": true }))?;
     let outcomes = outcomes_of(&client, hold.id()).await?;
     let wanted = [AttemptOutcome::Released, AttemptOutcome::Completed];
     expect("the attempts of the job that was given back", outcomes, wanted)

@@ -21,7 +21,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     let (now, began) = (now(), Instant::now());
     let soon = now + Duration::from_secs(1);
     let job = client.enqueue_named("stale", ()).queue(&queue).expire_time(soon).await?;
-    let cancelled = cancellation("the stale job", job.result()).await?;
+    let cancelled = cancellation("the stale job", job.wait()).await?;
     let took = began.elapsed();
     ensure!(took < Duration::from_secs(10), "expected it to expire within 10 s, it took {took:?}");
     expect("its reason", cancelled.reason, CancelReason::Expired)?;
@@ -30,7 +30,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     working(worker, async {
         let later = now + Duration::from_secs(3600);
         let fresh = client.enqueue_named("fresh", ()).queue(&queue).expire_time(later).await?;
-        expect("the fresh job", fresh.result().await?, "fresh")?;
+        expect("the fresh job", fresh.wait().await?, "fresh")?;
         expect("its state", summary(&client, fresh.id()).await?.state(), JobState::Completed)
     })
     .await?;

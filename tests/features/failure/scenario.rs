@@ -49,8 +49,8 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         .named("charge", charge)
         .command(|_, Count { count }| async move { Ok(count) });
     working(worker, async {
-        let job = client.enqueue_named("broken", ()).queue(&queue).retry(fixed(1, 50)).await?;
-        let failed = failure("broken", job.result()).await?;
+        let job = client.enqueue_named("broken", ()).queue(&queue).retry_policy(fixed(1, 50)).await?;
+        let failed = failure("broken", job.wait()).await?;
         expect("broken: message", failed.message, "it broke")?;
         expect("broken: attempts and reason", (failed.attempts, failed.reason), (2, FailureReason::Handler))?;
         expect("broken: state", summary(&client, job.id()).await?.state(), JobState::Failed)?;
@@ -58,7 +58,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         ensure!(stack.contains("a cog came off"), "broken: expected a stack with the cause, saw {stack:?}");
 
         let job = client.enqueue_named("charge", ()).queue(&queue).retry_limit(5).await?;
-        let failed = failure("charge", job.result()).await?;
+        let failed = failure("charge", job.wait()).await?;
         let seen = (failed.code.as_str(), failed.message.as_str());
         expect("charge: code and message", seen, ("NO_ACCOUNT", "no such account"))?;
         let seen = (failed.attempts, failed.reason);
@@ -66,7 +66,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
 
         let many = json!({ "count": "many" });
         let job = client.enqueue_named("count", many).queue(&queue).retry_limit(5).await?;
-        let failed = failure("count", job.result()).await?;
+        let failed = failure("count", job.wait()).await?;
         let seen = (failed.attempts, failed.reason);
         expect("count: attempts and reason", seen, (1, FailureReason::UnreadableRequest))?;
         // With the colon: the type's name is in the message, too.

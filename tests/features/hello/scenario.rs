@@ -2,7 +2,7 @@
 
 use haulier::proto::job_result::Record;
 use haulier::proto::{AttemptOutcome, JobState};
-use haulier::{Client, Command, JobFilter, JobKey, Payload, result_of};
+use haulier::{Client, Command, JobFilter, JobTarget, Payload, result_of};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,8 +24,8 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let tag = named("hello");
         let job = client.enqueue(Hello { name: "Ann".into() }).queue(&queue).tag(&tag).await?;
         expect("created", job.created(), true)?;
-        expect("the result", job.result().await?, "hello, Ann")?;
-        for key in [JobKey::from(job.id()), JobKey::from(job.ref_id())] {
+        expect("the result", job.wait().await?, "hello, Ann")?;
+        for key in [JobTarget::from(job.id()), JobTarget::from(job.ref_id())] {
             let what = format!("the job by {key:?}");
             let full = client.get(key).await?;
             let Some(Record::Completed(record)) = &full.record else {

@@ -12,7 +12,7 @@ play("hello", async (client, queue) => {
     expect("created", job.created, true);
     const result: string = await client.wait(job);
     expect("the result", result, "hello, Ann");
-    for (const full of [await client.get(job), await client.getByRefId(job.refId)]) {
+    for (const full of [await client.get(job), await client.get({ refId: job.refId })]) {
       expect("its id", full.summary.id, job.id);
       expect("its state", full.summary.state, "completed");
       expect("its result", full.result, "hello, Ann");
@@ -20,7 +20,7 @@ play("hello", async (client, queue) => {
       const { run, attempt } = full.summary;
       expect("its tag, run and attempt", [full.summary.tag, run, attempt], [tag, 1, 1]);
     }
-    const found = await client.list({ queue }).all();
+    const found = await client.listJobs({ queue }).all();
     expect(
       "the list",
       found.map(({ id }) => id),

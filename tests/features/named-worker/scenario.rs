@@ -70,7 +70,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         }
         let free = enqueue("declared", 5).no_worker().await?;
         for job in steps.iter().chain(&declared).chain([&free]) {
-            job.result().await?;
+            job.wait().await?;
         }
         one_at_a_time(&notes, "step", 20)?;
         one_at_a_time(&notes, "declared", 5)?;

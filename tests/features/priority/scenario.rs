@@ -45,7 +45,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     }
     working(worker(&client, &queue).slots(1).command(note), async {
         for (label, job, _) in &jobs {
-            expect("a result", job.result().await?, *label)?;
+            expect("a result", job.wait().await?, *label)?;
         }
         Ok(())
     })

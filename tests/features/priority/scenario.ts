@@ -30,7 +30,7 @@ play("priority", async (client, queue) => {
   await working(worker, async () => {
     for (const job of jobs) await client.wait(job);
     expect("the order", ran, ["top", "high", "above", "normal 1", "normal 2", "below", "low"]);
-    const found = await client.list({ queue }).all();
+    const found = await client.listJobs({ queue }).all();
     const priorities = found.map(({ priority }) => priority).sort((a, b) => b - a);
     expect("the priorities", priorities, [30, 25, 20, 15, 15, 10, 5]);
   });

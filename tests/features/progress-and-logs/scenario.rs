@@ -71,7 +71,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     expect("the state in the last event", state_of(&last), JobState::Completed)?;
     expect("its result", result_of(*last)?.read::<Value>()?, json!({ "lines": 3 }))?;
 
-    let kept: Vec<LogLine> = client.logs(job.id()).pages().try_collect().await?;
+    let kept: Vec<LogLine> = client.list_logs(job.id()).pages().try_collect().await?;
     expect("the lines kept", text_and_level(&kept), wanted)?;
     expect("their sequences", kept.iter().map(|line| line.sequence).collect::<Vec<_>>(), [1, 2, 3])
 }

@@ -24,7 +24,7 @@ play("recurring", async (client, queue) => {
     expect("the triggered run", await client.wait(present("its job", first.jobId)), name);
 
     const live = ["scheduled", "blocked", "queued", "running", "executed", "completed"];
-    const found = await client.list({ recurringTask: name }).all();
+    const found = await client.listJobs({ recurringTask: name }).all();
     expectThat(found.length >= 3, `expected at least 3 jobs, saw ${found.length}`);
     const states = found.map(({ state }) => state as string);
     expectThat(

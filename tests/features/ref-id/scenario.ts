@@ -21,8 +21,8 @@ play("ref-id", async (client, queue) => {
   const two = await client.enqueue("once", { n: 3 }, { queue }, call);
   expect("one request id twice", [two.id, one.created, two.created], [one.id, true, false]);
 
-  expect("the job by its ref id", (await client.getByRefId(refId)).summary.id, first.id);
-  const missing = await expectError("a ref id of nobody", NotFoundError, client.getByRefId(named("missing")));
+  expect("the job by its ref id", (await client.get({ refId })).summary.id, first.id);
+  const missing = await expectError("a ref id of nobody", NotFoundError, client.get({ refId: named("missing") }));
   expect("its reason", missing.reason, "JOB_NOT_FOUND");
   for (const id of [first.id, one.id]) await client.cancel(id);
 });

@@ -102,7 +102,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
 
         let url = format!("{}/carried", listener.url);
         let job = client.enqueue_named("carry", ()).queue(&queue).reply_to(&url).reply_mode(ReplyMode::Carry);
-        expect("what was carried", job.await?.result().await?, url)?;
+        expect("what was carried", job.await?.wait().await?, url)?;
 
         told_again(&client, &queue, &listener).await?;
         expect("what was told of the carried", listener.at("/carried").len(), 0)?;
@@ -160,7 +160,7 @@ async fn told_again(client: &Client, queue: &str, listener: &Listener) -> Result
     let tries = listener.at("/stubborn");
     let ids: HashSet<_> = tries.iter().map(|told| told.headers.get("webhook-id")).collect();
     expect("the tries, which have one id", (tries.len(), ids.len()), (2, 1))?;
-    let deliveries: Vec<_> = client.deliveries(job.id(), Vec::new()).try_collect().await?;
+    let deliveries: Vec<_> = client.list_deliveries(job.id(), Vec::new()).try_collect().await?;
     let seen: Vec<_> = deliveries.iter().map(|one| (one.state(), one.attempt_count)).collect();
     expect("the delivery", seen, [(DeliveryState::Delivered, 2)])?;
     expect(

@@ -18,13 +18,13 @@ async fn second_time(job: Job, (): ()) -> Result<String, HandlerError> {
 pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     working(worker(&client, &queue).named("second-time", second_time), async {
         let job = client.enqueue_named("second-time", ()).queue(&queue).await?;
-        failure("run 1", job.result()).await?;
+        failure("run 1", job.wait()).await?;
         for created in [true, false] {
             let answer = job.requeue().run(1).await?;
             let run = present("the job in the answer", answer.job)?.run;
             expect("a requeue of run 1", (run, answer.created), (2, created))?;
         }
-        expect("the result", job.result().await?, "run 2")?;
+        expect("the result", job.wait().await?, "run 2")?;
         let now = summary(&client, job.id()).await?;
         expect("the job", (now.state(), now.run), (JobState::Completed, 2))?;
         let before = job.get().run(1).await?;

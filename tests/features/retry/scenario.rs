@@ -20,9 +20,9 @@ async fn flaky(job: Job, (): ()) -> Result<Value, HandlerError> {
 
 pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     working(worker(&client, &queue).named("flaky", flaky), async {
-        let job = client.enqueue_named("flaky", ()).queue(&queue).retry(fixed(3, 100)).await?;
+        let job = client.enqueue_named("flaky", ()).queue(&queue).retry_policy(fixed(3, 100)).await?;
         let wanted = json!({ "attempt": 3, "checkpoint": { "at": 1 }, "last_error": "not yet" });
-        expect("the result", job.result().await?, wanted)?;
+        expect("the result", job.wait().await?, wanted)?;
         let attempts = attempts_of(&client, job.id()).await?;
         let message = |error: Option<&haulier::proto::JobError>| error.map(|error| error.message.clone());
         let seen: Vec<_> =

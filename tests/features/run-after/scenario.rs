@@ -19,7 +19,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let is_waiting = matches!(past.state(), JobState::Queued | JobState::Running);
         ensure!(is_waiting, "expected the second to be queued or running, it is {:?}", past.state());
         for one in [&past, &job] {
-            expect("a result", one.result().await?, "done")?;
+            expect("a result", one.wait().await?, "done")?;
         }
         let attempts = attempts_of(&client, job.id()).await?;
         let started = time("the start of the first", present("an attempt", attempts.first())?.start_time)?;

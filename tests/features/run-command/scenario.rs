@@ -32,14 +32,14 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         .named("charge", charge)
         .named("endless", |job, (): ()| told_to_stop::<()>(job));
     working(worker, async {
-        expect("double", client.run(Double { n: 4 }).queue(&queue).await?, 8)?;
-        let failed = failure("charge", client.run_named("charge", ()).queue(&queue)).await?;
+        expect("double", client.run_command(Double { n: 4 }).queue(&queue).await?, 8)?;
+        let failed = failure("charge", client.run_command_named("charge", ()).queue(&queue)).await?;
         expect("its code", failed.code, "NO_ACCOUNT")?;
-        let short = client.run_named("endless", ()).queue(&queue).timeout(Duration::from_secs(1));
+        let short = client.run_command_named("endless", ()).queue(&queue).timeout(Duration::from_secs(1));
         expect("the reason of endless", failure("endless", short).await?.reason, FailureReason::Timeout)?;
 
         let ref_id = named("endless");
-        let started = client.run_named("endless", ()).queue(&queue).ref_id(&ref_id).detach().await?;
+        let started = client.run_command_named("endless", ()).queue(&queue).ref_id(&ref_id).detach().await?;
         expect("its ref id", &started, &ref_id)?;
         let in_state = async |state: JobState| {
             let now = summary(&client, ref_id.as_str()).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         until("the run is cancelled", async || in_state(JobState::Cancelled).await).await?;
 
         let nobody = async {
-            let run = client.run_named("nobody-serves-this", ()).queue(&queue);
+            let run = client.run_command_named("nobody-serves-this", ()).queue(&queue);
             refusal("a command that nobody serves", Code::Unavailable, run).await
         };
         let Ok(refused) = timeout(Duration::from_secs(30), nobody).await else {

@@ -21,18 +21,18 @@ play("run-command", async (client, queue) => {
     const run = await client.startCommand("endless", undefined, { queue, refId });
     expect("its ref id", run.refId, refId);
     const running = await until("the run is running", async () => {
-      const { summary } = await client.getByRefId(refId);
+      const { summary } = await client.get({ refId });
       return summary.state === "running" && summary;
     });
     expect("the run", [running.transient, running.id], [true, "0"]);
     await client.cancel({ refId });
-    await until("the run is cancelled", async () => (await client.getByRefId(refId)).summary.state === "cancelled");
+    await until("the run is cancelled", async () => (await client.get({ refId })).summary.state === "cancelled");
 
     const begin = performance.now();
     const nobody = client.runCommand("nobody-serves-this", undefined, { queue });
     expect("its reason", (await expectError("nobody", UnavailableError, nobody)).reason, "NO_WORKER_HERE");
     const seconds = (performance.now() - begin) / 1_000;
     expectThat(seconds < 30 + 10, `expected an answer within 30 s, it took ${seconds} s`);
-    expect("the list", await client.list({ queue }).all(), []);
+    expect("the list", await client.listJobs({ queue }).all(), []);
   });
 });

@@ -22,8 +22,8 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
     };
     working(worker(&client, &queue).named("slow", slow), async {
         let job = client.enqueue_named("slow", ()).queue(&queue).timeout(Duration::from_secs(1));
-        let job = job.retry(fixed(1, 50)).await?;
-        expect("the result", job.result().await?, "second")?;
+        let job = job.retry_policy(fixed(1, 50)).await?;
+        expect("the result", job.wait().await?, "second")?;
         expect("what the handler heard", heard.all(), [StopReason::Timeout])?;
         let attempts = attempts_of(&client, job.id()).await?;
         let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome()).collect();

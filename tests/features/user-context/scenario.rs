@@ -37,12 +37,12 @@ pub(crate) async fn story(client: Client, queue: String) -> Result<()> {
         let span = format!("{:016x}", rand::random::<u64>());
         let job = client.enqueue_named("outer", ()).queue(&queue).user_id("ann").user_claim("role", "admin");
         let job = job.traceparent(format!("00-{trace}-{span}-01")).await?.typed::<Outer>();
-        let result = job.result().await?;
+        let result = job.wait().await?;
         let admin = json!({ "role": "admin" });
         expect("the user of the outer", (&result.user, &result.claims), (&json!("ann"), &admin))?;
         let [first, second] = result.children;
         for (child, user, claims) in [(first, "ann", &admin), (second, "bob", &json!({}))] {
-            let seen: Value = client.result(child).await?;
+            let seen: Value = client.wait(child).await?;
             expect("the user of a child", &seen["user"], &json!(user))?;
             expect("its claims", &seen["claims"], claims)?;
             expect("its parent", &seen["parent"], &json!(job.id()))?;

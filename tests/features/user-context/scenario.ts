@@ -30,7 +30,7 @@ play("user-context", async (client, queue) => {
     const ofSecond = (await client.wait(second)) as Seen;
     const other = [ofSecond.user, ofSecond.claims, ofSecond.parent, ofSecond.trace.slice(3, 35)];
     expect("the second child", other, ["bob", {}, job.id, trace]);
-    const found = await client.list({ userId: "ann", queue }).all();
+    const found = await client.listJobs({ userId: "ann", queue }).all();
     expect("the jobs of ann", found.map(({ id }) => id).sort(), [job.id, first].sort());
   });
 });

@@ -29,7 +29,7 @@ async fn take_over(client: &Client, queue: String, other: &str) -> Result<()> {
     let _second = WorkerProgram::start(other, &queue, DRAIN_TIME).await?;
     first.send(Signal::KILL)?;
     first.ended().await?;
-    let result = job.result_within(Duration::from_secs(25)).await?;
+    let result = job.wait_within(Duration::from_secs(25)).await?;
     expect("who ended it", &result["language"], &json!(other))?;
     expect("the checkpoint", &result["checkpoint"], &json!({ "by": LANGUAGE }))?;
     expect("the crashes", result.get("crashes").unwrap_or(&json!(1)), &json!(1))?;

@@ -370,13 +370,20 @@ async fn the_sdk_and_the_command_line_enqueue_calls_and_replay_notifications(dat
     let open = "[outbound]\nallow = [\"127.0.0.1\"]\nallow_http = true\n";
     let server = configured(database, &format!("{open}{}{}", http(&receiver, ""), grpc(&shop, ""))).await;
     let client = haulier::Client::connect(server.address()).await.unwrap();
-    let by_http =
-        client.enqueue_http("billing", "POST", "/v1/x", 1).reply_to(receiver.url("/gone")).await.unwrap();
-    assert_eq!(by_http.result().await.unwrap(), serde_json::json!(7));
+    let by_http = client
+        .enqueue_api(haulier::ApiCall::http("billing", "POST", "/v1/x"), 1)
+        .reply_to(receiver.url("/gone"))
+        .await
+        .unwrap();
+    assert_eq!(by_http.wait().await.unwrap(), serde_json::json!(7));
     let request = serde_json::json!({ "customer": "ann" });
-    let by_grpc = client.enqueue_grpc("shop", "shop.v1.OrderService/Send", &request).await.unwrap();
-    assert_eq!(by_grpc.result().await.unwrap(), request);
-    let refused = client.enqueue_http("billing", "POST", "/admin", 1).await.unwrap_err();
+    let by_grpc = client
+        .enqueue_api(haulier::ApiCall::grpc("shop", "shop.v1.OrderService/Send"), &request)
+        .await
+        .unwrap();
+    assert_eq!(by_grpc.wait().await.unwrap(), request);
+    let refused =
+        client.enqueue_api(haulier::ApiCall::http("billing", "POST", "/admin"), 1).await.unwrap_err();
     assert_eq!(refused.violations()[0].field, "api.http");
     let haulier = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::new(haulier_binary());

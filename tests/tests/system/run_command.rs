@@ -584,15 +584,15 @@ async fn the_sdk_runs_commands_side_by_side(server: &Server) {
     let stop = tokio_util::sync::CancellationToken::new();
     let task = tokio::spawn(worker.run_until(stop.clone().cancelled_owned()));
     // Two at once: neither has an id, and each gets its own result.
-    let (one, two) = tokio::join!(async { client.run_named("meet", 1).await.unwrap() }, async {
-        client.run_named("meet", 10).await.unwrap()
+    let (one, two) = tokio::join!(async { client.run_command_named("meet", 1).await.unwrap() }, async {
+        client.run_command_named("meet", 10).await.unwrap()
     },);
     assert_eq!((one.as_i64(), two.as_i64()), (Some(2), Some(11)));
-    let error = client.run_named("fail", ()).await.unwrap_err();
+    let error = client.run_command_named("fail", ()).await.unwrap_err();
     assert_eq!(error.job_failed().unwrap().reason, FailureReason::NonRetryable);
-    let over = client.run_named("wait", ()).wait(Duration::from_millis(300)).await.unwrap_err();
+    let over = client.run_command_named("wait", ()).wait(Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(over, Error::WaitOver { .. }), "{over}");
-    let ref_id = client.run_named("wait", ()).ref_id("mine").detach().await.unwrap();
+    let ref_id = client.run_command_named("wait", ()).ref_id("mine").detach().await.unwrap();
     client.cancel(ref_id.as_str()).reason("enough").await.unwrap();
     let mut watch = client.watch(ref_id.as_str());
     let mut last = None;
@@ -603,7 +603,7 @@ async fn the_sdk_runs_commands_side_by_side(server: &Server) {
     }
     let summary = last.unwrap().summary.unwrap();
     assert_eq!((summary.state(), summary.cancel_message.as_str()), (JobState::Cancelled, "enough"));
-    let nobody = client.run_named("nobody", ()).await.unwrap_err();
+    let nobody = client.run_command_named("nobody", ()).await.unwrap_err();
     assert_eq!(nobody.reason(), Some("NO_WORKER_HERE"));
     stop.cancel();
     task.await.unwrap().unwrap();

@@ -87,7 +87,7 @@ async fn a_typed_command_comes_back_with_its_typed_result(server: &Server) {
     let worker = run(Worker::new(client.clone()).command(|_, add: Add| async move { Ok(add.a + add.b) }));
     let job = client.enqueue(Add { a: 40, b: 2 }).tag("sums").await.unwrap();
     assert!(job.created() && job.id() > 0);
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), 42);
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), 42);
     let summary = job.get().await.unwrap().summary.unwrap();
     assert_eq!((summary.state(), summary.tag.as_str(), summary.attempt), (JobState::Completed, "sums", 1));
     worker.end().await;
@@ -101,7 +101,7 @@ async fn an_enqueue_within_a_handler_descends_from_its_job(server: &Server) {
     };
     let worker = run(Worker::new(client.clone()).named("parent", parent));
     let job = client.enqueue_named("parent", Value::Null).await.unwrap();
-    let child = job.result_within(PATIENCE).await.unwrap().as_i64().unwrap();
+    let child = job.wait_within(PATIENCE).await.unwrap().as_i64().unwrap();
     let summary = client.get(child).await.unwrap().summary.unwrap();
     assert_eq!((summary.parent_id, summary.state()), (job.id(), JobState::Queued));
     worker.end().await;
@@ -122,7 +122,7 @@ async fn an_error_is_retried_by_policy_and_the_next_attempt_is_told_of_it(server
     };
     let worker = run(Worker::new(client.clone()).named("flaky", flaky));
     let job = client.enqueue_named("flaky", Value::Null).options(retried(2)).await.unwrap();
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), "EARLY not yet 2");
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), "EARLY not yet 2");
     assert_eq!(server.attempts(job.id()).await.len(), 3);
     worker.end().await;
 }
@@ -134,7 +134,7 @@ async fn a_failure_that_must_not_be_retried_is_final_and_tells_its_code(server: 
     };
     let worker = run(Worker::new(client.clone()).named("hopeless", hopeless));
     let job = client.enqueue_named("hopeless", Value::Null).await.unwrap();
-    let error = job.result_within(PATIENCE).await.unwrap_err();
+    let error = job.wait_within(PATIENCE).await.unwrap_err();
     let failed = error.job_failed().expect("a failed job");
     assert_eq!((failed.reason, failed.attempts), (FailureReason::NonRetryable, 1));
     assert_eq!((failed.code.as_str(), failed.message.as_str()), ("MAILBOX", "no such mailbox"));
@@ -152,7 +152,7 @@ async fn a_retry_comes_when_the_handler_says_so(server: &Server) {
     let worker = run(Worker::new(client.clone()).named("later", later));
     let begun = monotonic();
     let job = client.enqueue_named("later", Value::Null).await.unwrap();
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), 2);
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), 2);
     assert!(monotonic() - begun >= Duration::from_millis(1_300));
     worker.end().await;
 }
@@ -161,7 +161,7 @@ async fn arguments_that_cannot_be_read_fail_the_job_at_once(server: &Server) {
     let client = client(server).await;
     let worker = run(Worker::new(client.clone()).command(|_, add: Add| async move { Ok(add.a + add.b) }));
     let job = client.enqueue_named("Add", "three and four").await.unwrap();
-    let error = job.result_within(PATIENCE).await.unwrap_err();
+    let error = job.wait_within(PATIENCE).await.unwrap_err();
     assert_eq!(error.job_failed().expect("a failed job").reason, FailureReason::UnreadableRequest);
     worker.end().await;
 }
@@ -175,11 +175,11 @@ async fn a_panic_fails_the_attempt_and_not_the_worker(server: &Server) {
     let worker = run(Worker::new(client.clone()).named("touchy", touchy));
     let broken = client.enqueue_named("touchy", true).options(retried(1)).await.unwrap();
     let whole = client.enqueue_named("touchy", false).await.unwrap();
-    let error = broken.result_within(PATIENCE).await.unwrap_err();
+    let error = broken.wait_within(PATIENCE).await.unwrap_err();
     let failed = error.job_failed().expect("a failed job");
     assert_eq!((failed.reason, failed.attempts), (FailureReason::Handler, 2));
     assert!(failed.message.contains("a handler may break"), "{failed:?}");
-    assert_eq!(whole.result_within(PATIENCE).await.unwrap(), "well");
+    assert_eq!(whole.wait_within(PATIENCE).await.unwrap(), "well");
     worker.end().await;
 }
 
@@ -241,7 +241,7 @@ async fn a_checkpoint_is_there_in_the_next_attempt(server: &Server) {
     };
     let worker = run(Worker::new(client.clone()).named("steady", steady));
     let job = client.enqueue_named("steady", Value::Null).options(retried(2)).await.unwrap();
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), 20);
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), 20);
     worker.end().await;
 }
 
@@ -267,7 +267,7 @@ async fn a_cancel_reaches_the_handler_with_its_reason(server: &Server) {
     server.wait_for_state(job.id(), JobState::Running).await;
     let begun = monotonic();
     job.cancel().reason("changed my mind").await.unwrap();
-    let error = job.result_within(PATIENCE).await.unwrap_err();
+    let error = job.wait_within(PATIENCE).await.unwrap_err();
     figure(&format!("from the cancel to the end of the job: {:?}", monotonic() - begun));
     assert!(matches!(error, Error::JobCancelled(_)), "{error:?}");
     assert_eq!(*told.lock().unwrap(), [(StopReason::Client, "changed my mind".to_owned())]);
@@ -280,7 +280,7 @@ async fn a_timeout_reaches_the_handler_and_fails_the_attempt(server: &Server) {
     let worker = run(obedient(&client, &told));
     let enqueue = client.enqueue_named("obedient", Value::Null).options(retried(0));
     let job = enqueue.timeout(Duration::from_secs(1)).await.unwrap();
-    let error = job.result_within(PATIENCE).await.unwrap_err();
+    let error = job.wait_within(PATIENCE).await.unwrap_err();
     assert_eq!(error.job_failed().expect("a failed job").reason, FailureReason::Timeout);
     assert_eq!(told.lock().unwrap()[0].0, StopReason::Timeout);
     worker.end().await;
@@ -299,7 +299,7 @@ async fn a_worker_that_drains_gives_its_jobs_back_unspent(server: &Server) {
     assert_eq!(server.attempts(job.id()).await[0].outcome(), AttemptOutcome::Released);
     let again = Worker::new(client).named("obedient", |job: Job, _: Value| async move { Ok(job.attempt()) });
     let worker = run(again);
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), 1);
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), 1);
     worker.end().await;
 }
 
@@ -329,13 +329,13 @@ async fn a_job_survives_a_restart_of_the_server_in_one_attempt(server: &Server) 
     tokio::time::sleep(Duration::from_secs(7)).await;
     server.restart().await;
     gate.notify_one();
-    assert_eq!(job.result_within(PATIENCE).await.unwrap(), 1);
+    assert_eq!(job.wait_within(PATIENCE).await.unwrap(), 1);
     assert_eq!(starts.load(Ordering::Relaxed), 1);
     let lines: Vec<_> = server.logs(job.id()).await.into_iter().map(|line| line.message).collect();
     assert_eq!(lines, ["waiting", "going on"]);
     let next = client.enqueue_named("gated", Value::Null).await.unwrap();
     gate.notify_one();
-    assert_eq!(next.result_within(PATIENCE).await.unwrap(), 1);
+    assert_eq!(next.wait_within(PATIENCE).await.unwrap(), 1);
     worker.end().await;
 }
 
@@ -426,7 +426,7 @@ async fn many_jobs_run_in_many_slots_each_once(server: &Server) {
         async move { client.enqueue_named("busy", number).await.unwrap() }
     }))
     .await;
-    let results = futures::future::join_all(jobs.iter().map(|job| job.result_within(PATIENCE))).await;
+    let results = futures::future::join_all(jobs.iter().map(|job| job.wait_within(PATIENCE))).await;
     figure(&format!("500 jobs from enqueue to result in {:?}", monotonic() - begun));
     for (number, result) in (0_u64..).zip(results) {
         assert_eq!(result.unwrap(), number * 2);
@@ -437,32 +437,34 @@ async fn many_jobs_run_in_many_slots_each_once(server: &Server) {
 
 async fn a_recurring_task_lives_in_the_words_of_the_sdk(server: &Server) {
     let client = client(server).await;
-    let tasks = client.recurring();
     let nightly = || RecurringTask::command(Add { a: 1, b: 2 }, Schedule::daily().time_zone("Europe/Vienna"));
-    let (made, result) = tasks.put(nightly().name("sums").tag("nightly")).await.unwrap();
+    let (made, result) = client.put_recurring_task(nightly().name("sums").tag("nightly")).await.unwrap();
     assert_eq!((result, made.upcoming_times.len()), (PutResult::Created, 5));
-    let (_, result) = tasks.put(nightly().name("sums").tag("nightly")).await.unwrap();
+    let (_, result) = client.put_recurring_task(nightly().name("sums").tag("nightly")).await.unwrap();
     assert_eq!(result, PutResult::Unchanged);
-    let (unnamed, _) = tasks.put(nightly()).await.unwrap();
+    let (unnamed, _) = client.put_recurring_task(nightly()).await.unwrap();
     assert_eq!(unnamed.name, "Add", "the name is that of the command");
     let worker = run(Worker::new(client.clone()).command(|_, add: Add| async move { Ok(add.a + add.b) }));
-    let run = tasks.trigger("sums").request_id("now").await.unwrap();
+    let run = client.trigger_recurring_task("sums").request_id("now").await.unwrap();
     assert!(run.created());
-    assert_eq!(run.result_within(PATIENCE).await.unwrap(), 3);
-    assert!(!tasks.trigger("sums").request_id("now").await.unwrap().created());
-    let after = tasks.get("sums").await.unwrap();
+    assert_eq!(run.wait_within(PATIENCE).await.unwrap(), 3);
+    assert!(!client.trigger_recurring_task("sums").request_id("now").await.unwrap().created());
+    let after = client.get_recurring_task("sums").await.unwrap();
     assert_eq!((after.run_count, after.last_job_id, after.last_state()), (1, run.id(), JobState::Completed));
-    assert!(tasks.pause("sums", "for now").await.unwrap().paused);
-    let paused: Vec<_> = tasks.list().paused(true).pages().collect().await;
+    assert!(client.pause_recurring_task("sums", "for now").await.unwrap().paused);
+    let paused: Vec<_> = client.list_recurring_tasks().paused(true).pages().collect().await;
     assert_eq!(paused.into_iter().map(|task| task.unwrap().name).collect::<Vec<_>>(), ["sums"]);
-    assert!(tasks.resume("sums").await.unwrap().next_time.is_some());
-    let preview =
-        tasks.preview(Schedule::cron("0 12 * * MON").time_zone("America/New_York")).count(3).await.unwrap();
+    assert!(client.resume_recurring_task("sums").await.unwrap().next_time.is_some());
+    let preview = client
+        .preview_schedule(Schedule::cron("0 12 * * MON").time_zone("America/New_York"))
+        .count(3)
+        .await
+        .unwrap();
     assert!(preview.local_times.iter().all(|time| time.contains("T12:00:00-0")), "{preview:?}");
-    let wrong = tasks.preview(Schedule::cron("0 25 * * *")).await.unwrap_err();
+    let wrong = client.preview_schedule(Schedule::cron("0 25 * * *")).await.unwrap_err();
     assert_eq!(wrong.violations()[0].field, "schedule.cron");
-    tasks.delete("sums").await.unwrap();
-    assert_eq!(tasks.get("sums").await.unwrap_err().code(), Some(Code::NotFound));
+    client.delete_recurring_task("sums").await.unwrap();
+    assert_eq!(client.get_recurring_task("sums").await.unwrap_err().code(), Some(Code::NotFound));
     worker.end().await;
 }
 
@@ -475,14 +477,14 @@ async fn a_worker_process_puts_its_recurring_tasks_each_time_it_starts(server: &
     };
     let worker = run(declared());
     until("it ran twice", || async {
-        client.recurring().get("tick").await.ok().filter(|task| task.run_count >= 2)
+        client.get_recurring_task("tick").await.ok().filter(|task| task.run_count >= 2)
     })
     .await;
-    let paused = client.recurring().pause("tick", "an operator says so").await.unwrap();
+    let paused = client.pause_recurring_task("tick", "an operator says so").await.unwrap();
     worker.end().await;
     run(declared()).end().await;
     assert_eq!(
-        client.recurring().get("tick").await.unwrap().paused,
+        client.get_recurring_task("tick").await.unwrap().paused,
         paused.paused,
         "a start unpauses nothing"
     );

@@ -28,7 +28,7 @@ use super::place::Place;
 use super::plot::{Series, Shade, svg};
 use super::process::progress;
 use super::report::{Report, time};
-use super::system::{Flow, System};
+use super::system::{Flow, HAULIER, System};
 use super::worker::WorkerProcess;
 
 /// Points of the plot, roughly.
@@ -119,7 +119,7 @@ pub(super) async fn run(
         return Err(Error::new("--long needs a server of its own: leave --url out"));
     };
     let url = own.make("haulier").await?;
-    let mut system = System::start_haulier(own, &url, settings, own.process().await).await?;
+    let mut system = System::start(&HAULIER, own, &url, settings, own.process().await).await?;
     let (jobs, samples) = match drive(&system, &url, plan).await {
         Ok(driven) => driven,
         Err(error) => return Err(system.explain(error)),

@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::figures::{Round, Side, Spread, median};
 use super::place::{Own, Place};
 use super::process::progress;
-use super::system::{Enqueued, System};
+use super::system::{Enqueued, FLOOR, HAULIER, System};
 use super::{Scenario, Settings};
 
 /// Before each call on an idle system: meanwhile the outcome is stored and the next claim arrives.
@@ -83,8 +83,8 @@ impl Stage {
         };
         let database = own.process().await;
         let urls = vec![own.make("haulier").await?, own.make("floor").await?, own.make("driver").await?];
-        let haulier = System::start_haulier(own, &urls[0], settings, database).await?;
-        let floor = System::start_floor(own, &urls[1], settings, database).await?;
+        let haulier = System::start(&HAULIER, own, &urls[0], settings, database).await?;
+        let floor = System::start(&FLOOR, own, &urls[1], settings, database).await?;
         let driver = Driver::open(&urls[2], database).await?;
         Ok(Self { haulier, floor: Some(floor), driver: Some(driver), urls })
     }
@@ -193,7 +193,7 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
     let random = Uuid::new_v4().simple().to_string();
     let command = format!("haulier-bench-{}", &random[..12]);
     let mut worker = system.start_worker(&command).await?;
-    let round = match load {
+    let (jobs, seconds, cpu, spread) = match load {
         Load::One | Load::Callers | Load::Batches => {
             let before = system.meter(None).read();
             let enqueued = match load {
@@ -208,14 +208,7 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
             let spread = Spread::of(times).ok_or_else(|| Error::new("no call was answered in time"))?;
             worker.go().await?;
             system.wait_for_end(&mut worker, jobs).await?;
-            let completed = system.completed(&command, jobs).await?;
-            Round {
-                jobs,
-                completed,
-                jobs_per_second: jobs as f64 / seconds,
-                spread,
-                cpu_seconds_per_1000: cpu,
-            }
+            (jobs, seconds, cpu, spread)
         }
         Load::Drain | Load::Idle | Load::Together => {
             if load == Load::Drain {
@@ -240,21 +233,14 @@ async fn round_of(load: Load, system: &System, settings: &Settings) -> Result<Ro
             system.wait_for_end(&mut worker, jobs).await?;
             let seconds = begin.elapsed().as_secs_f64();
             let cpu = meter.read().since(before, jobs);
-            let completed = system.completed(&command, jobs).await?;
             let starts = worker.figures().await?;
             let spread = if load == Load::Drain { starts.since_go } else { starts.since_enqueue };
-            let spread = spread.ok_or_else(|| Error::new("no handler has started"))?;
-            Round {
-                jobs,
-                completed,
-                jobs_per_second: jobs as f64 / seconds,
-                spread,
-                cpu_seconds_per_1000: cpu,
-            }
+            (jobs, seconds, cpu, spread.ok_or_else(|| Error::new("no handler has started"))?)
         }
     };
+    let completed = system.completed(&command, jobs).await?;
     worker.stop().await?;
-    Ok(round)
+    Ok(Round { jobs, completed, jobs_per_second: jobs as f64 / seconds, spread, cpu_seconds_per_1000: cpu })
 }
 
 fn describe(load: Load, settings: &Settings) -> String {

@@ -30,6 +30,37 @@ const STALL_TIME: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const LIVE: [JobState; 4] = [JobState::Scheduled, JobState::Blocked, JobState::Queued, JobState::Running];
 
+/// A service that is started here.
+pub(super) struct Service {
+    name: &'static str,
+    /// Name of its log.
+    log: &'static str,
+    /// What this program is told to be it.
+    arguments: &'static [&'static str],
+    /// Variable with the URL of its database.
+    database_url: &'static str,
+    /// Whether it knows how jobs have ended.
+    looks_up: bool,
+}
+
+/// A Haulier server.
+pub(super) const HAULIER: Service = Service {
+    name: "Haulier",
+    log: "haulier",
+    arguments: &["serve"],
+    database_url: "HAULIER_DATABASE_URL",
+    looks_up: true,
+};
+
+/// The floor.
+pub(super) const FLOOR: Service = Service {
+    name: "floor",
+    log: "floor",
+    arguments: &["bench", "floor"],
+    database_url: floor::DATABASE_URL,
+    looks_up: false,
+};
+
 /// A service.
 pub(super) struct System {
     pub(super) name: &'static str,
@@ -37,7 +68,6 @@ pub(super) struct System {
     clients: Vec<Client>,
     meter: Meter,
     process: Option<ServerProcess>,
-    /// Whether it knows how jobs have ended.
     looks_up: bool,
     settings: Settings,
 }
@@ -65,8 +95,9 @@ pub(super) struct Enqueued {
 }
 
 impl System {
-    /// A Haulier server on a database, in a process of its own.
-    pub(super) async fn start_haulier(
+    /// A service on a database, in a process of its own.
+    pub(super) async fn start(
+        service: &Service,
         own: &Own,
         url: &str,
         settings: &Settings,
@@ -74,23 +105,9 @@ impl System {
     ) -> Result<Self> {
         let listen = format!("127.0.0.1:{}", free_port()?);
         let mut program = this_program()?;
-        program.args(["serve", "--listen", &listen]).env("HAULIER_DATABASE_URL", url);
-        let process = ServerProcess::start(program, own.log("haulier"))?;
-        Self::reach("Haulier", &listen, settings, database, process, true).await
-    }
-
-    /// The floor on a database, in a process of its own.
-    pub(super) async fn start_floor(
-        own: &Own,
-        url: &str,
-        settings: &Settings,
-        database: Option<u32>,
-    ) -> Result<Self> {
-        let listen = format!("127.0.0.1:{}", free_port()?);
-        let mut program = this_program()?;
-        program.args(["bench", "floor", "--listen", &listen]).env(floor::DATABASE_URL, url);
-        let process = ServerProcess::start(program, own.log("floor"))?;
-        Self::reach("floor", &listen, settings, database, process, false).await
+        program.args(service.arguments).args(["--listen", &listen]).env(service.database_url, url);
+        let process = ServerProcess::start(program, own.log(service.log))?;
+        Self::reach(service, &listen, settings, database, process).await
     }
 
     /// A server that runs already.
@@ -115,12 +132,11 @@ impl System {
     }
 
     async fn reach(
-        name: &'static str,
+        &Service { name, looks_up, .. }: &Service,
         listen: &str,
         settings: &Settings,
         database: Option<u32>,
         mut process: ServerProcess,
-        looks_up: bool,
     ) -> Result<Self> {
         let address = format!("http://{listen}");
         let meter = Meter { server: process.pid(), database, worker: None };
@@ -279,7 +295,7 @@ impl System {
 
     async fn enqueue_batch(&self, command: &str, rows: usize) -> Result<f64> {
         let call = tokio::time::Instant::now();
-        let mut batch = self.client().batch();
+        let mut batch = self.client().enqueue_batch();
         for _ in 0..rows {
             let request = Payload::json_text(request_text(self.settings.payload_bytes));
             batch = batch.push(self.client().enqueue_payload(command, request));
@@ -344,7 +360,7 @@ impl System {
     async fn any(&self, command: &str, states: &[JobState]) -> Result<Option<(i64, JobState)>> {
         let states = states.iter().map(|state| i32::from(*state)).collect();
         let filter = JobFilter { states, command: command.to_owned(), ..Default::default() };
-        let mut pages = self.client().list(filter).page_size(1).pages();
+        let mut pages = self.client().list_jobs(filter).page_size(1).pages();
         Ok(pages.try_next().await?.map(|job| (job.id, job.state())))
     }
 }

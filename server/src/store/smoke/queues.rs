@@ -103,17 +103,24 @@ async fn live_jobs_are_counted_by_route(mut bench: Bench) {
     bench.enqueue(|spec| spec.run_after = Some(later)).await;
     bench.enqueue(|spec| (spec.queue, spec.run_after) = ("other".into(), Some(later))).await;
     assert_eq!(bench.claim(1).await.len(), 1);
+    for _ in 0..3 {
+        let new = bench.job(|spec| (spec.queue, spec.worker.name) = ("lanes".into(), "one".into())).await;
+        bench.store.enqueue(&[new]).await.unwrap();
+    }
     let now = bench.store.now().await.unwrap();
-    let counts = bench.store.live_counts(now).await.unwrap();
+    let counts = bench.store.live_jobs(now).await.unwrap();
     let of = |queue: &str| {
         let mut spec = Spec::new(Work::Command("Test".into()));
         spec.queue = queue.into();
         spec.route()
     };
-    let routes = bench.store.routes(&[of("default"), of("other")]).await.unwrap();
-    let here = counts[&routes[0]];
+    let routes = bench.store.routes(&[of("default"), of("other"), of("lanes")]).await.unwrap();
+    let here = counts.routes[&routes[0]];
     assert_eq!((here.scheduled, here.queued, here.running), (1, 2, 1));
     assert_eq!(here.oldest_ready, Some(bench.view(jobs[1]).await.job.ready.ready_time));
-    let there = counts[&routes[1]];
+    let there = counts.routes[&routes[1]];
     assert_eq!((there.scheduled, there.queued, there.oldest_ready), (1, 0, None));
+    let in_lane = counts.routes[&routes[2]];
+    assert_eq!((in_lane.queued, in_lane.blocked), (1, 2));
+    assert_eq!(counts.lines.values().copied().collect::<Vec<_>>(), [2]);
 }

@@ -1,12 +1,11 @@
 //! Cancelling: a waiting job ends at once, a running one is marked and its worker process told.
 
 use crate::model::{
-    CancelMark, CancelReason, Cancelled, Ending, Epoch, Event, Job, JobId, LeaseFlags, Month, Payload, Time,
-    Turn,
+    CancelMark, CancelReason, Cancelled, Epoch, Event, Job, JobId, LeaseFlags, Month, Time, Turn,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow, read_job};
+use crate::store::rows::{LeaseRow, OutcomeRow, ReadyRow, read_job};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
@@ -183,23 +182,10 @@ async fn outcome_of(
     if turn.attempt > 0 || turn.crashes > 0 {
         errors = read_last_errors(unit, job.month, &[(job.id, job.run)]).await?;
     }
-    let cancelled = Cancelled { reason: order.reason, text: order.text.clone() };
-    let error = errors.remove(&job.id);
-    let detail = Detail { error, cancelled: Some(cancelled), status, ..Detail::default() };
-    Ok(OutcomeRow {
-        job: job.id,
-        run: job.run,
-        turn,
-        ending: Ending::Cancelled,
-        is_taken: true,
-        start_time: None,
-        finish_time: now,
-        session: None,
-        worker_process: String::new(),
-        log_sequence: 0,
-        result: Payload::None,
-        detail,
-    })
+    let why = Cancelled { reason: order.reason, text: order.text.clone() };
+    let mut row = OutcomeRow::cancelled(job, turn, now, why);
+    (row.detail.error, row.detail.status) = (errors.remove(&job.id), status);
+    Ok(row)
 }
 
 /// A job that was found by its expiry and does not wait any more is not to be found by it again.

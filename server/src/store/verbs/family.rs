@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{
-    CancelReason, Cancelled, Condition, Dependency, Ending, Event, Job, JobId, LeaseFlags, Month, Payload,
-    ReadyKey, Run, Time, Turn, limits,
+    CancelReason, Cancelled, Condition, Dependency, Ending, Event, Job, JobId, LeaseFlags, Month, ReadyKey,
+    Run, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
@@ -451,19 +451,5 @@ pub(super) fn cancelled_by_parent(
         Ending::Cancelled => "was cancelled",
     };
     let text = format!("job {parent}, which it depends on, {how}");
-    let cancelled = Cancelled { reason: CancelReason::Parent, text };
-    OutcomeRow {
-        job: job.id,
-        run: job.run,
-        turn,
-        ending: Ending::Cancelled,
-        is_taken: true,
-        start_time: None,
-        finish_time: now,
-        session: None,
-        worker_process: String::new(),
-        log_sequence: 0,
-        result: Payload::None,
-        detail: Detail { cancelled: Some(cancelled), ..Detail::default() },
-    }
+    OutcomeRow::cancelled(job, turn, now, Cancelled { reason: CancelReason::Parent, text })
 }

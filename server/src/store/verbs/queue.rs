@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    LimitChange, LiveCounts, QueueLimits, QueuePause, QueueSetting, QueueStanding, RateLimit, RouteId,
+    LimitChange, LiveJobs, QueueLimits, QueuePause, QueueSetting, QueueStanding, RateLimit, RouteId,
     StartLog, Time, micros,
 };
 use crate::store::Result;
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::LANES_DUE;
+use crate::store::rows::{LANES_DUE, PARENTS};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
@@ -52,7 +52,7 @@ impl SqlStore {
         })
     }
 
-    pub(crate) async fn live_counts(&self, now: Time) -> Result<BTreeMap<RouteId, LiveCounts>> {
+    pub(crate) async fn live_jobs(&self, now: Time) -> Result<LiveJobs> {
         read!(self.engine, |unit| count_live(unit, now))
     }
 }
@@ -180,12 +180,12 @@ impl Budgets {
     }
 }
 
-async fn count_live(unit: &mut Unit<'_>, now: Time) -> Try<BTreeMap<RouteId, LiveCounts>> {
-    let mut counts: BTreeMap<RouteId, LiveCounts> = BTreeMap::new();
+async fn count_live(unit: &mut Unit<'_>, now: Time) -> Try<LiveJobs> {
+    let mut live = LiveJobs::default();
     for mut row in unit.fetch(Sql::CountReadyByRoute, Place::Fixed, values![now]).await? {
         let (route, home) = (RouteId(row.int()?), RouteId(row.int()?));
         let (all, scheduled, oldest) = (row.int()?, row.int()?, Time(row.int()?));
-        let of = counts.entry(home).or_default();
+        let of = live.routes.entry(home).or_default();
         if route == home {
             of.scheduled += scheduled;
             of.queued += all - scheduled;
@@ -195,10 +195,13 @@ async fn count_live(unit: &mut Unit<'_>, now: Time) -> Try<BTreeMap<RouteId, Liv
             of.scheduled += all;
         } else {
             of.blocked += all;
+            if route != PARENTS {
+                *live.lines.entry(route).or_default() += all;
+            }
         }
     }
     for mut row in unit.fetch(Sql::CountLeasesByRoute, Place::Fixed, Vec::new()).await? {
-        counts.entry(RouteId(row.int()?)).or_default().running = row.int()?;
+        live.routes.entry(RouteId(row.int()?)).or_default().running = row.int()?;
     }
-    Ok(counts)
+    Ok(live)
 }

@@ -37,13 +37,6 @@ impl SqlStore {
         })
     }
 
-    pub(crate) async fn lane_lines(&self) -> Result<BTreeMap<RouteId, i64>> {
-        read!(self.engine, |unit| async {
-            let rows = unit.fetch(Sql::CountLines, Place::Fixed, Vec::new()).await?;
-            rows.into_iter().map(|mut row| Ok((RouteId(row.int()?), row.int()?))).collect()
-        })
-    }
-
     pub(crate) async fn pending_deliveries(&self) -> Result<i64> {
         read!(self.engine, |unit| count(unit, Sql::CountDueDeliveries))
     }
