@@ -223,14 +223,18 @@ impl Core {
         let deadline = clock::instant() + patience;
         loop {
             let arrived = self.sessions.arrived.notified();
-            let view = self.transient_view(job)?;
-            if !matches!(view.phase, Phase::Ready(_)) || self.serves_here(&view.job.spec.route()) {
-                return Ok(());
-            }
-            if clock::instant() >= deadline {
+            let is_over = clock::instant() >= deadline;
+            if is_over {
                 self.tend();
-                let view = self.transient_view(job)?;
-                return if is_unserved(&view) { Err(no_worker_here(&view)) } else { Ok(()) };
+            }
+            let view = self.transient_view(job)?;
+            // The sweep may have given it up already.
+            if is_unserved(&view) {
+                return Err(no_worker_here(&view));
+            }
+            let is_waiting = matches!(view.phase, Phase::Ready(_));
+            if !is_waiting || is_over || self.serves_here(&view.job.spec.route()) {
+                return Ok(());
             }
             tokio::select! {
                 () = arrived => {}

@@ -684,8 +684,9 @@ pub struct View {
 }
 
 impl View {
-    /// What people see of it at `now`.
+    /// What people see of it at `now`, which may be a little behind the database: it is no earlier than the run's begin.
     pub fn state(&self, now: Time) -> State {
+        let now = now.max(self.job.run_time);
         match &self.phase {
             Phase::Ready(Wait::Turn(_) | Wait::Parents) => State::Blocked,
             Phase::Ready(Wait::Worker) if self.job.ready.ready_time > now => State::Scheduled,
