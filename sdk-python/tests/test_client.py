@@ -29,13 +29,13 @@ from haulier import (
     JobOptions,
     JobState,
     NotFoundError,
-    NotSupportedError,
     PayloadError,
     PermissionDeniedError,
     RecurringTask,
     Schedule,
     UnauthenticatedError,
     UnavailableError,
+    UnimplementedError,
 )
 from haulier.v1 import job_pb2, job_service_pb2, recurring_task_service_pb2
 
@@ -89,7 +89,7 @@ async def test_an_exhausted_server_is_asked_again_after_its_delay(fake: FakeServ
         ("PERMISSION_DENIED", "SCOPE_MISSING", PermissionDeniedError),
         ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", DeadlineExceededError),
         ("CANCELLED", "CALL_CANCELLED", haulier.CallCancelledError),
-        ("UNIMPLEMENTED", "NOT_SUPPORTED", NotSupportedError),
+        ("UNIMPLEMENTED", "NOT_SUPPORTED", UnimplementedError),
         ("INTERNAL", "INTERNAL", haulier.InternalError),
     ],
 )
@@ -342,7 +342,7 @@ async def test_every_thin_call_is_a_typed_error_where_the_server_lacks_it(fake: 
             client.drop_history_month("2026-01"),
         ]
         for call in calls:
-            with pytest.raises(NotSupportedError):
+            with pytest.raises(UnimplementedError):
                 await call
         for pages in (
             client.list_attempts(1),
@@ -356,7 +356,7 @@ async def test_every_thin_call_is_a_typed_error_where_the_server_lacks_it(fake: 
             client.list_servers(),
             client.list_history_months(),
         ):
-            with pytest.raises(NotSupportedError):
+            with pytest.raises(UnimplementedError):
                 await anext(aiter(pages))
 
 
@@ -396,7 +396,7 @@ async def test_the_sync_client_does_the_same_without_asyncio(fake: FakeServer) -
             result = client.wait(job, result_type=Resize)
             with client.lock("l") as lock:
                 held = lock.held
-            with pytest.raises(NotSupportedError):
+            with pytest.raises(UnimplementedError):
                 list(client.list_queues())
             return [job.id, kinds, result, held]
 
@@ -462,12 +462,12 @@ async def test_a_page_is_read_by_its_token(fake: FakeServer) -> None:
     fake.answers["ListJobs"] = answer
     async with Client(fake.address) as client:
         first = await client.list_jobs().page(size=20)
-        assert ([job.id for job in first.items], first.next_token) == ([1], "more")
-        await client.list_jobs().page(first.next_token)
+        assert ([job.id for job in first.items], first.next_page_token) == ([1], "more")
+        await client.list_jobs().page(first.next_page_token)
 
     def blocking() -> None:
         with SyncClient(fake.address) as client:
-            assert client.list_jobs().page(size=3).next_token == "more"
+            assert client.list_jobs().page(size=3).next_page_token == "more"
             answer.next_page_token = ""
             assert [job.id for job in client.list_jobs()] == [1]
 

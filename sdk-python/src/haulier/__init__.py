@@ -24,13 +24,13 @@ from ._errors import (
     LockLostError,
     NonRetryable,
     NotFoundError,
-    NotSupportedError,
     PayloadError,
     PermissionDeniedError,
     ResourceExhaustedError,
     RetryAfter,
     UnauthenticatedError,
     UnavailableError,
+    UnimplementedError,
     UnreadableRequestError,
 )
 from ._job import Job, Reported, StopKind, StopSignal
@@ -51,7 +51,7 @@ from ._options import (
 )
 from ._pages import Page, Pages
 from ._payload import Payload
-from ._periodic import Background, LocalWorker, Periodic, RunContext
+from ._periodic import Background, Periodic, PeriodicWorker, RunContext
 from ._records import (
     ApiCall,
     AttemptOutcome,
@@ -188,7 +188,6 @@ __all__ = [
     "JobsEvent",
     "Keep",
     "ListOrder",
-    "LocalWorker",
     "Lock",
     "LockInfo",
     "LockKey",
@@ -199,7 +198,6 @@ __all__ = [
     "NamedWorkerStats",
     "NonRetryable",
     "NotFoundError",
-    "NotSupportedError",
     "OverlapPolicy",
     "Overview",
     "Page",
@@ -208,6 +206,7 @@ __all__ = [
     "Payload",
     "PayloadError",
     "Periodic",
+    "PeriodicWorker",
     "PermissionDeniedError",
     "PriorityName",
     "ProgressEvent",
@@ -242,6 +241,7 @@ __all__ = [
     "TriggeredRun",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnimplementedError",
     "UnreadableRequestError",
     "WaitStats",
     "WatchUntil",

@@ -889,7 +889,7 @@ class Client:
         async def ask(token: str, size: int) -> Page[T]:
             message.page_token, message.page_size = token, size
             answer = await self._connection.call(method, message, operation=operation)
-            return Page(items=tuple(read(kind, item) for item in getattr(answer, field)), next_token=answer.next_page_token)
+            return Page(items=tuple(read(kind, item) for item in getattr(answer, field)), next_page_token=answer.next_page_token)
 
         return Pages(ask, limit)
 

@@ -29,13 +29,13 @@ __all__ = [
     "LockLostError",
     "NonRetryable",
     "NotFoundError",
-    "NotSupportedError",
     "PayloadError",
     "PermissionDeniedError",
     "ResourceExhaustedError",
     "RetryAfter",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnimplementedError",
     "UnreadableRequestError",
 ]
 
@@ -164,7 +164,7 @@ class CallCancelledError(HaulierError):
     code = "CANCELLED"
 
 
-class NotSupportedError(HaulierError):
+class UnimplementedError(HaulierError):
     """This server does not know the method, or has it switched off."""
 
     code = "UNIMPLEMENTED"
@@ -299,7 +299,7 @@ _BY_CODE: dict[grpc.StatusCode, type[HaulierError]] = {
     grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
     grpc.StatusCode.CANCELLED: CallCancelledError,
-    grpc.StatusCode.UNIMPLEMENTED: NotSupportedError,
+    grpc.StatusCode.UNIMPLEMENTED: UnimplementedError,
     grpc.StatusCode.INTERNAL: InternalError,
     grpc.StatusCode.DATA_LOSS: InternalError,
 }

@@ -19,7 +19,7 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     """What it holds; it may be short, even empty, and still have a next page."""
-    next_token: str
+    next_page_token: str
     """Token of the next page. Empty: there is none."""
 
 
@@ -31,7 +31,7 @@ class Pages(Generic[T]):
         ...     async for job in client.list_jobs(JobFilter(states=(JobState.FAILED,))):
         ...         print(job.id)
         ...     first = await client.list_jobs().page(size=20)
-        ...     second = await client.list_jobs().page(first.next_token, size=20)
+        ...     second = await client.list_jobs().page(first.next_page_token, size=20)
     """
 
     def __init__(self, ask: Callable[[str, int], Awaitable[Page[T]]], limit: int | None) -> None:
@@ -55,6 +55,6 @@ class Pages(Generic[T]):
                 yield item
             if left is not None:
                 left -= len(page.items)
-            if not page.next_token:
+            if not page.next_page_token:
                 return
-            token = page.next_token
+            token = page.next_page_token

@@ -18,7 +18,7 @@ from ._errors import Cancelled, HaulierError, InvalidArgumentError
 from ._lock import Lock
 from ._threads import ThreadRun
 
-__all__ = ["Background", "LocalWorker", "Periodic", "RunContext"]
+__all__ = ["Background", "Periodic", "PeriodicWorker", "RunContext"]
 
 _log = logging.getLogger("haulier")
 
@@ -58,7 +58,7 @@ class RunContext:
             raise Cancelled(f"the worker {self.name!r} is to stop")
 
 
-class LocalWorker:
+class PeriodicWorker:
     """A periodic or background worker of this process."""
 
     def __init__(
@@ -207,7 +207,7 @@ class LocalWorker:
             await asyncio.wait_for(self._stop.wait(), seconds)
 
 
-class Periodic(LocalWorker):
+class Periodic(PeriodicWorker):
     """A worker that runs again and again, with a period between the end of a run and the next."""
 
     def __init__(
@@ -238,7 +238,7 @@ class Periodic(LocalWorker):
             await self._run_once(client, lock)
 
 
-class Background(LocalWorker):
+class Background(PeriodicWorker):
     """A worker with a loop of its own, restarted with backoff when it throws."""
 
     def __init__(

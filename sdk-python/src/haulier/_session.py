@@ -30,9 +30,9 @@ from ._errors import (
     AbortedError,
     HaulierError,
     InvalidArgumentError,
-    NotSupportedError,
     PermissionDeniedError,
     UnauthenticatedError,
+    UnimplementedError,
 )
 from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger("haulier")
 
-_FATAL = (InvalidArgumentError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
+_FATAL = (InvalidArgumentError, UnimplementedError, PermissionDeniedError, UnauthenticatedError)
 
 
 class Runner(Protocol):

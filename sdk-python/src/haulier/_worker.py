@@ -26,7 +26,7 @@ from ._errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaus
 from ._job import read_request
 from ._log import _current
 from ._options import JobOptions
-from ._periodic import Background, LocalWorker, Periodic
+from ._periodic import Background, Periodic, PeriodicWorker
 from ._records import CatchUpPolicy, OverlapPolicy, RecurringTask, Schedule
 from ._report import End
 from ._session import Session
@@ -105,7 +105,7 @@ class Worker:
         self._lease_time = lease_time
         self._drain_timeout = drain_timeout
         self._definitions: dict[str, CommandDefinition] = {}
-        self._local: list[LocalWorker] = []
+        self._local: list[PeriodicWorker] = []
         self._recurring: list[RecurringTask] = []
         self._client: Client | None = None
         self._running: _Running | None = None
@@ -172,7 +172,7 @@ class Worker:
             run_at_start: Run at once when it starts; for a singleton, each time this process becomes the one that works.
             singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
             lease_time: How long another process waits before it takes over from a singleton's process that died: 5 s to 10 min.
-            enabled: Whether it runs; `LocalWorker.enabled` switches it later.
+            enabled: Whether it runs; `PeriodicWorker.enabled` switches it later.
         """
 
         def declare(function: F) -> F:
@@ -227,7 +227,7 @@ class Worker:
             name: Name. Default: the function's name.
             singleton: Run in one process only, over the whole cluster: by a lock of that name, or of the worker's own.
             lease_time: How long another process waits before it takes over from a singleton's process that died: 5 s to 10 min.
-            enabled: Whether it runs; `LocalWorker.enabled` switches it later.
+            enabled: Whether it runs; `PeriodicWorker.enabled` switches it later.
         """
 
         def declare(function: F) -> F:
@@ -380,7 +380,7 @@ class Worker:
             raise InvalidArgumentError("commands cannot be added while the worker runs", operation="worker")
         self._definitions[definition.name] = definition
 
-    def _add_local(self, worker: LocalWorker) -> None:
+    def _add_local(self, worker: PeriodicWorker) -> None:
         self._local.append(worker)
         if self._running is not None:
             self._running.start_local(worker)
@@ -426,7 +426,7 @@ class _Running:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[End] = []
         self._telling = False
-        self._local: dict[LocalWorker, asyncio.Task[None]] = {}
+        self._local: dict[PeriodicWorker, asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
         self._signals = 0
         self._session: Session | None = None
@@ -573,7 +573,7 @@ class _Running:
 
     # Periodic and background workers
 
-    def start_local(self, local: LocalWorker) -> None:
+    def start_local(self, local: PeriodicWorker) -> None:
         if not _enabled("HAULIER_PERIODIC_ENABLED") or local in self._local:
             return
         task = self._loop.create_task(local.run(self._worker.client), name=f"haulier {local.name}")
