@@ -14,6 +14,11 @@ use rand::RngExt as _;
 
 use crate::model::Time;
 
+/// What a database's clock may fall behind this machine's between two answers, microseconds: 100 us/s over two seconds.
+const DRIFT_MAX: i64 = 200;
+/// An answer that tells a time earlier by more was not late: the database's clock was set back. Microseconds.
+const LATE_MAX: i64 = 50_000;
+
 /// The database's time, carried on a monotonic clock.
 #[derive(Debug)]
 pub struct Clock {
@@ -28,11 +33,17 @@ impl Clock {
         Self { origin: read_at, offset: AtomicI64::new(database_time.0) }
     }
 
-    /// Follow the database: `database_time` is what it answered to a question asked at `asked_at`.
+    /// Follow the database: `database_time` is what it answered, and `answered_at` when that arrived.
     ///
-    /// The clock may step back here if the database's did; nothing in Haulier relies on its never doing so.
+    /// An answer that was long on its way tells less than an earlier one, which stands then, less what two clocks may
+    /// drift apart meanwhile. The clock may step back here if the database's did; nothing in Haulier relies on its
+    /// never doing so.
     pub fn follow(&self, database_time: Time, answered_at: Instant) {
-        self.offset.store(database_time.0 - self.since_origin(answered_at), Ordering::Relaxed);
+        let told = database_time.0 - self.since_origin(answered_at);
+        let known = self.offset.load(Ordering::Relaxed);
+        let was_late = (0..=LATE_MAX).contains(&(known - told));
+        let offset = if was_late { told.max(known - DRIFT_MAX) } else { told };
+        self.offset.store(offset, Ordering::Relaxed);
     }
 
     /// The database's time now, never ahead of it.
@@ -88,4 +99,29 @@ pub fn random_63() -> i64 {
 /// A random fraction in `0.0..1.0`, for jitter.
 pub fn random_fraction() -> f64 {
     rand::rng().random()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_late_takes_little_from_what_is_known_and_a_clock_that_was_set_is_followed() {
+        let start = Instant::now();
+        let clock = Clock::new(Time(1_000_000), start);
+        let offset = || clock.offset.load(Ordering::Relaxed);
+        let answer = |time: i64, seconds: u64| clock.follow(Time(time), start + Duration::from_secs(seconds));
+        answer(2_000_050, 1);
+        assert_eq!(offset(), 1_000_050, "a quicker answer tells more");
+        answer(2_992_050, 2);
+        assert_eq!(offset(), 999_850, "8 ms late");
+        answer(3_999_800, 3);
+        assert_eq!(offset(), 999_800, "slower than this machine's clock");
+        answer(4_000_000, 4);
+        assert_eq!(offset(), 0, "set back by a second");
+        answer(9_000_000, 5);
+        assert_eq!(offset(), 4_000_000, "set forward");
+    }
 }
