@@ -11,8 +11,8 @@ use haulier_server::config::{Config, DatabaseUrl, Flags};
 use haulier_server::server::{self, Server, Signals, StartError};
 use haulier_server::telemetry;
 
-/// Rows and values are made by one thread and freed by another, SQLite's by ten thousands a second: glibc's allocator costs
-/// a third of the server's time at that.
+/// Rows and values are made by one thread and freed by another, SQLite's by ten thousands a second: under load a sixth of the
+/// server's samples were in glibc's malloc and free (perf, S5 of the benchmark).
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Runs a text without values and without preparing it: BEGIN, COMMIT, DDL, ATTACH.
+    /// Runs a text without values and without preparing it: ROLLBACK, DDL, ATTACH; on MySQL BEGIN and COMMIT too.
     pub(crate) async fn run(&mut self, sql: String) -> Try<()> {
         match self {
             Connection::MySql(connection) => {

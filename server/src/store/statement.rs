@@ -329,7 +329,7 @@ impl Texts {
     }
 }
 
-/// The sizes in which rows are inserted: few, for the statements to stay prepared, and close enough that two or three make
+/// The sizes in which rows are inserted: few, for the statements to stay prepared, and close enough that four at most make
 /// up any number.
 const INSERT_SIZES: [usize; 14] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, STATEMENT_ROWS_MAX];
 
