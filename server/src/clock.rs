@@ -46,7 +46,7 @@ impl Clock {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
-    /// The database's time now, never ahead of it; after its clock was set back by less than [`LATE_MAX`], ahead by what is
+    /// The database's time now, never ahead of it; after its clock was set back by less than `LATE_MAX`, ahead by what is
     /// left of that.
     pub fn now(&self) -> Time {
         Time(self.offset.load(Ordering::Relaxed) + self.since_origin(Instant::now()))
