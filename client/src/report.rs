@@ -29,6 +29,9 @@ use crate::options::duration_read;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 3_900_000;
 /// Most outcomes that are unacknowledged.
 pub(crate) const OUTCOMES_MAX: usize = 1_000;
+/// How long outcomes wait for those on their way to be acknowledged, so that many share a message. The server stores nothing
+/// sooner by having them: what comes while it stores others is stored after these.
+const FLIGHT_TIME: Duration = Duration::from_millis(2);
 /// Most bytes of unacknowledged outcomes before no more jobs are claimed.
 const OUTCOME_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of log lines that one job keeps.
@@ -136,11 +139,28 @@ struct Stream {
     /// Highest answer handed to it as received.
     handed: i64,
     outcomes_first: bool,
+    /// When outcomes were sent, if none was acknowledged since.
+    outcomes_sent: Option<Instant>,
+}
+
+impl Stream {
+    /// Outcomes are on their way: until when others wait for them.
+    fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.outcomes_sent.map(|sent| sent + FLIGHT_TIME).filter(|until| *until > now)
+    }
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { number: 0, credit: 0, is_fresh: true, is_accepted: false, handed: 0, outcomes_first: false }
+        Self {
+            number: 0,
+            credit: 0,
+            is_fresh: true,
+            is_accepted: false,
+            handed: 0,
+            outcomes_first: false,
+            outcomes_sent: None,
+        }
     }
 }
 
@@ -316,6 +336,11 @@ impl ReportState {
         self.change(key, |lease| lease.finish(outcome));
     }
 
+    /// Whether outcomes wait for those that are on their way. The stream looks again by itself when they do no longer.
+    pub(crate) fn holds_outcomes(&self, now: Instant) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.held_until(now).is_some())
+    }
+
     /// Whether the lease is still held, as far as this process knows.
     pub(crate) fn holds(&self, key: LeaseKey) -> bool {
         self.leases.contains_key(&key)
@@ -428,10 +453,17 @@ impl ReportState {
     /// What leases have to tell, each in its turn.
     fn fill_reports(&mut self, mut room: Room, now: Instant) -> pb::ReportJobsRequest {
         let Some(stream) = &mut self.stream else { return room.message };
+        if self.waiting.is_empty() {
+            return room.message;
+        }
         room.credit = stream.credit;
         room.is_credit_whole = self.session.as_ref().is_some_and(|session| stream.credit >= session.credit);
-        room.outcomes_left =
-            OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_sent_at().is_some()).count();
+        room.outcomes_left = match stream.held_until(now) {
+            Some(_) => 0,
+            None => {
+                OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_sent_at().is_some()).count()
+            }
+        };
         room.outcomes_first = stream.outcomes_first;
         let mut later = VecDeque::new();
         while let Some(key) = self.waiting.pop_front() {
@@ -443,6 +475,10 @@ impl ReportState {
         self.waiting = later;
         stream.credit = room.credit;
         stream.outcomes_first = room.outcome_waits;
+        if !room.message.outcomes.is_empty() {
+            // What found no room in this message is not held back: it goes with the next one at once.
+            stream.outcomes_sent = (!room.outcome_waits).then_some(now);
+        }
         room.message
     }
 
@@ -450,7 +486,8 @@ impl ReportState {
     fn next_turn(&self, now: Instant) -> Option<Instant> {
         let beat = self.session.as_ref().filter(|session| !session.is_lost).map(|session| session.next_beat);
         let waiting = self.waiting.iter().filter_map(|key| self.leases.get(key)?.next_turn(now));
-        waiting.chain(beat).min()
+        let held = self.stream.as_ref().and_then(|stream| stream.held_until(now));
+        waiting.chain(beat).chain(held).min()
     }
 
     /// Takes an answer of the server.
@@ -461,6 +498,9 @@ impl ReportState {
         }
         if let Some(stream) = &mut self.stream {
             stream.credit = stream.credit.saturating_add(response.log_credit_bytes.max(0));
+            if !response.acks.is_empty() {
+                stream.outcomes_sent = None;
+            }
         }
         for ack in response.acks {
             events.extend(self.on_ack(ack, now));

@@ -161,9 +161,30 @@ async fn log_lines_keep_within_the_credit_and_outcomes_of_others_need_none() {
     assert_eq!(second.outcomes.len(), 1, "that of a waits for its lines");
     let grant = pb::ReportJobsResponse { log_credit_bytes: 50_000, ..Default::default() };
     state.on_response(grant, Instant::now());
+    advance(FLIGHT_TIME).await;
     let third = message(&mut state, stream);
     assert_eq!((third.logs[0].from_sequence, third.logs[0].lines.len()), (sent as i64, 10 - sent));
     assert_eq!(third.outcomes[0].log_sequence, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_while_outcomes_are_on_their_way_shares_the_next_message() {
+    let (mut state, keys, stream) = held(&["a", "b", "c", "d", "e"]);
+    state.finish(keys[0], done());
+    assert_eq!(message(&mut state, stream).outcomes.len(), 1, "a lone outcome waits for nothing");
+    state.finish(keys[1], done());
+    state.finish(keys[2], done());
+    assert!(state.holds_outcomes(Instant::now()));
+    assert_eq!(waits(&mut state, stream).unwrap(), FLIGHT_TIME);
+    state.log(keys[3], line("this is said at once"));
+    let said = message(&mut state, stream);
+    assert_eq!((said.logs.len(), said.outcomes.len()), (1, 0));
+    answer(&mut state, pb::ReportAck { lease: "a".into(), outcome_stored: true, ..Default::default() });
+    assert!(!state.holds_outcomes(Instant::now()));
+    assert_eq!(message(&mut state, stream).outcomes.len(), 2, "the first is stored");
+    state.finish(keys[4], done());
+    advance(FLIGHT_TIME).await;
+    assert_eq!(message(&mut state, stream).outcomes.len(), 1, "no answer is waited for any longer");
 }
 
 #[tokio::test(start_paused = true)]

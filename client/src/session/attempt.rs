@@ -210,7 +210,7 @@ impl Attempt {
         }
         let stop = self.signals.state().stop;
         if let Some(outcome) = decide(ended, stop.as_ref()) {
-            self.engine.hub.tell(|state| state.finish(self.key, outcome));
+            self.engine.hub.tell_outcome(self.key, outcome);
         }
     }
 }

@@ -7,8 +7,9 @@ use futures::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::report::{Event, Next, ReportState};
+use crate::report::{Event, LeaseKey, Next, ReportState};
 use haulier_proto::v1 as pb;
+use haulier_proto::v1::outcome_report::Outcome;
 
 /// What is to be reported, behind a lock that is never held while user code runs.
 #[derive(Debug, Default)]
@@ -30,6 +31,17 @@ impl Hub {
         let result = self.with(change);
         self.stream.wake();
         result
+    }
+
+    /// As [`Hub::tell`], for the end of an attempt. While outcomes are on their way the stream need not look for others.
+    pub(crate) fn tell_outcome(&self, key: LeaseKey, outcome: Outcome) {
+        let is_held = self.with(|state| {
+            state.finish(key, outcome);
+            state.holds_outcomes(Instant::now())
+        });
+        if !is_held {
+            self.stream.wake();
+        }
     }
 
     /// Looks at the state.
