@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::list::indexed;
+use super::list::{indexed, step};
 use super::unit::unit;
 use super::{
     Bulk, CancelManyCall, CancelledMany, Core, Engine, Error, RequeueManyCall, RequeuedMany, Result,
@@ -17,10 +17,8 @@ use super::{
 use crate::model::{CancelMark, CancelReason, Filter, JobId, Month, Order, State, View};
 use crate::store::{CancelAnswer, CancelOrder, Payloads, RequeueAnswer, Wake, Walk, WalkSource};
 
-/// Ids read in one step.
-const STEP: i64 = 1_000;
-/// Ids read in one walk over what lives, which reads the live tables whole whatever it is to answer.
-pub(super) const LIVE_STEP: i64 = 20_000;
+/// Jobs looked at in one step.
+const STEP: usize = 500;
 /// Transactions at once: others find connections beside them.
 const AT_ONCE: usize = 3;
 /// States of jobs that can be cancelled.
@@ -140,7 +138,7 @@ fn narrowed(filter: &Filter, states: &[State]) -> Option<Filter> {
 
 /// A walk over the jobs that match a filter, in ascending id, so that a job that is requeued and ends again meanwhile is
 /// met once.
-struct Sweep {
+pub(super) struct Sweep {
     filter: Filter,
     sources: VecDeque<WalkSource>,
     after: JobId,
@@ -152,10 +150,13 @@ struct Sweep {
 
 impl Sweep {
     /// Over jobs that have not ended: by the most telling option that an index serves, else all that live.
-    async fn over_live(core: &Arc<Core>, filter: Filter) -> Result<Self> {
+    pub(super) async fn over_live(core: &Arc<Core>, filter: Filter) -> Result<Self> {
         let months = months(core).await?;
         let found: Option<VecDeque<_>> = months.into_iter().map(|month| indexed(&filter, month)).collect();
-        let sources = found.unwrap_or_else(|| VecDeque::from([WalkSource::Live]));
+        let sources = match found {
+            Some(sources) => sources,
+            None => VecDeque::from([live(core, &filter).await?]),
+        };
         Ok(Self::over(filter, sources))
     }
 
@@ -177,14 +178,14 @@ impl Sweep {
     }
 
     /// The matches of the next step, which may be none; nothing at the end.
-    async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Vec<View>>> {
+    pub(super) async fn next(&mut self, core: &Arc<Core>) -> Result<Option<Vec<View>>> {
         if self.ahead.is_empty() && self.has_more {
             self.read_ahead(core).await?;
         }
         if self.sources.is_empty() {
             return Ok(None);
         }
-        let step = self.ahead.len().min(STEP as usize);
+        let step = self.ahead.len().min(STEP);
         let ids: Vec<JobId> = self.ahead.drain(..step).collect();
         if self.ahead.is_empty() && !self.has_more {
             self.sources.pop_front();
@@ -203,7 +204,7 @@ impl Sweep {
     /// Reads the next ids of the first source.
     async fn read_ahead(&mut self, core: &Arc<Core>) -> Result<()> {
         let Some(source) = self.sources.front().cloned() else { return Ok(()) };
-        let limit = if matches!(source, WalkSource::Live) { LIVE_STEP } else { STEP };
+        let limit = step(&source);
         let walk = Walk { source, order: Order::OldestFirst, after: Some(self.after), limit };
         let core = Arc::clone(core);
         let ids = unit(async move { Ok(core.store.walk(&walk).await?) }).await?;
@@ -212,6 +213,11 @@ impl Sweep {
         self.ahead = ids.into();
         Ok(())
     }
+}
+
+async fn live(core: &Arc<Core>, filter: &Filter) -> Result<WalkSource> {
+    let (core, filter) = (Arc::clone(core), filter.clone());
+    unit(async move { core.live(&filter).await }).await
 }
 
 async fn months(core: &Arc<Core>) -> Result<Vec<Month>> {

@@ -13,13 +13,15 @@ use futures::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::room::{self, Plan, Reply, Waiter};
+use super::room::{self, GroupKey, Plan, Reply, Waiter};
 use super::sessions::{LoopMemory, SessionLink};
 use super::unit::unit;
 use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
 use crate::clock;
-use crate::model::{Ended, Job, JobId, Lease, RouteId, View, limits};
-use crate::store::{ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, Payloads, StoreError};
+use crate::model::{Ended, Job, JobId, Lease, Time, View, limits};
+use crate::store::{
+    Backlog, ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, Payloads, StoreError,
+};
 
 /// Serves waiting claims from the ready table.
 pub(crate) struct ClaimWork {
@@ -98,6 +100,7 @@ impl Engine {
             session: Arc::clone(session),
             max_jobs: call.max_jobs,
             once,
+            look: 0,
             is_over: Arc::clone(&is_over),
             answer,
         };
@@ -118,6 +121,19 @@ impl Engine {
         }
         // Its transaction has begun: only that result answers it.
         room::answer(answered.await.unwrap_or(Reply::Failed(Error::ShuttingDown)))
+    }
+
+    /// Looks at the ready table, as often as the waiting room wants to know, until `stop`. Claims go on meanwhile by what is
+    /// known: a look is slow where many taken rows cannot be cleared away, beside somebody's old snapshot say.
+    pub async fn run_looks(&self, stop: CancellationToken) -> Result<()> {
+        loop {
+            tokio::select! {
+                () = self.core.room.look_due() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let work = Arc::clone(&self.claims);
+            unit(async move { work.look().await }).await?;
+        }
     }
 
     /// Serves waiting claims until `stop`. One round at a time, each whole.
@@ -207,17 +223,21 @@ fn parents_of(job: &Job) -> Vec<JobId> {
 }
 
 impl ClaimWork {
-    /// Looks at the ready table if that is due, and serves whoever waits for what lies there.
+    /// Looks at the ready table.
+    async fn look(&self) -> Result<()> {
+        let core = &self.core;
+        let look = core.room.begin_look();
+        let found = core.store.look().await?;
+        if !core.routes.knows(found.iter().map(|group| group.route)) {
+            core.routes.reload(&*core.store).await?;
+        }
+        core.room.end_look(&found, &look);
+        Ok(())
+    }
+
+    /// Serves whoever waits for what is known to lie in the ready table.
     async fn round(&self) -> Result<()> {
         let core = &self.core;
-        if core.room.wants_look() {
-            let begun = core.room.begin_look();
-            let found = core.store.look().await?;
-            if !core.routes.knows(found.iter().map(|group| group.route)) {
-                core.routes.reload(&*core.store).await?;
-            }
-            core.room.end_look(&found, begun);
-        }
         self.serve_quarantined().await?;
         let plan = core.room.plan(core.clock.now(), &core.routes);
         if plan.claims.is_empty() { Ok(()) } else { self.serve(plan).await }
@@ -227,8 +247,9 @@ impl ClaimWork {
         let core = &self.core;
         let stamp = plan.stamp();
         let (waiters, claimers) = claimers(plan);
-        let limited =
-            core.routes.limited(claimers.iter().flat_map(|claimer| claimer.groups.iter()).map(|key| key.0));
+        let limited = core
+            .routes
+            .limited(claimers.iter().flat_map(|claimer| claimer.groups.iter()).map(|group| group.route));
         let (answers, full) = match core.store.claim(&claimers, &limited, core.clock.now()).await {
             Ok(answers) => answers,
             Err(error) => return self.give_up(waiters, error),
@@ -237,6 +258,7 @@ impl ClaimWork {
         // What a full queue keeps back lies there still.
         exhausted.retain(|(route, _)| limited.get(route).is_none_or(|queue| !full.contains(queue)));
         core.room.set_full(full);
+        let advanced = advanced(&answers);
         let mut unlucky = Vec::new();
         for (waiter, answer) in waiters.into_iter().zip(answers) {
             match answer {
@@ -250,6 +272,7 @@ impl ClaimWork {
             }
         }
         core.room.return_all(unlucky.into_iter().rev());
+        advanced.into_iter().for_each(|(group, to)| core.room.advanced(group, to));
         exhausted.into_iter().for_each(|group| core.room.exhausted(group, stamp));
         // More may be due than these claims could take.
         core.room.note([]);
@@ -295,7 +318,7 @@ impl ClaimWork {
         }
     }
 
-    async fn serve_alone(&self, waiter: Waiter, group: (RouteId, i32)) -> Result<Option<JobId>> {
+    async fn serve_alone(&self, waiter: Waiter, group: Backlog) -> Result<Option<JobId>> {
         let core = &self.core;
         let runs = core.transients.leases(waiter.session.id, None);
         if !runs.is_empty() || !core.store.leases(waiter.session.id, None).await?.is_empty() {
@@ -303,7 +326,7 @@ impl ClaimWork {
             return Ok(None);
         }
         let claimer = Claimer { ticket: waiter.ticket, max_jobs: 1, groups: vec![group] };
-        let limited = core.routes.limited(std::iter::once(group.0));
+        let limited = core.routes.limited(std::iter::once(group.route));
         let claimed = core.store.claim(&[claimer], &limited, core.clock.now()).await;
         match claimed.map(|(answers, full)| (answers, core.room.set_full(full)).0) {
             Ok(mut answers) => match answers.pop() {
@@ -339,14 +362,27 @@ fn claimers(plan: Plan) -> (Vec<Waiter>, Vec<Claimer>) {
 }
 
 /// Groups that held less than their claimers wanted. A claimer that got all it wanted says nothing of its later groups.
-fn exhausted(claimers: &[Claimer], answers: &[Claimed]) -> Vec<(RouteId, i32)> {
-    let mut groups: HashMap<(RouteId, i32), bool> = HashMap::new();
+fn exhausted(claimers: &[Claimer], answers: &[Claimed]) -> Vec<GroupKey> {
+    let mut groups: HashMap<GroupKey, bool> = HashMap::new();
     for (claimer, answer) in claimers.iter().zip(answers) {
         let short = matches!(answer, Claimed::Jobs(jobs) if jobs.len() < claimer.max_jobs
             && jobs.iter().map(|job| job.job.request.len() as i64).sum::<i64>() < limits::CLAIM_BYTES_MAX / 2);
         for group in &claimer.groups {
-            *groups.entry(*group).or_insert(false) |= short;
+            *groups.entry((group.route, group.priority)).or_insert(false) |= short;
         }
     }
     groups.into_iter().filter_map(|(group, short)| short.then_some(group)).collect()
+}
+
+/// The groups that jobs were taken from, each with the latest ready time of these.
+fn advanced(answers: &[Claimed]) -> HashMap<GroupKey, Time> {
+    let mut latest: HashMap<GroupKey, Time> = HashMap::new();
+    for answer in answers {
+        let Claimed::Jobs(jobs) = answer else { continue };
+        for LeasedJob { lease, job, .. } in jobs {
+            let time = latest.entry((lease.route, lease.priority)).or_insert(job.ready.ready_time);
+            *time = job.ready.ready_time.max(*time);
+        }
+    }
+    latest
 }

@@ -1,19 +1,17 @@
 //! Commands as worker processes declared them last: the named worker of jobs that name none themselves.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::bulk::LIVE_STEP;
+use super::bulk::Sweep;
 use super::{Core, RegisterCall, Result};
-use crate::model::{JobId, Order, Time, Work};
-use crate::store::{CommandRow, Declaration, Walk, WalkSource};
+use crate::model::{Filter, JobId, Time, Work};
+use crate::store::{CommandRow, Declaration};
 
 /// How long after a change waiting jobs are looked through again: a server that had not heard of it may still have
 /// stored some by the old declaration.
 const REPEAT: Duration = Duration::from_secs(8);
-/// Jobs looked through in one step.
-const STEP: usize = 500;
 
 /// Every command this server has heard of.
 #[derive(Default)]
@@ -48,7 +46,7 @@ impl Core {
     }
 
     /// Notes what a worker process declares. Where a named worker changed, waiting jobs follow.
-    pub(crate) async fn declare(&self, call: &RegisterCall) -> Result<()> {
+    pub(crate) async fn declare(self: &Arc<Self>, call: &RegisterCall) -> Result<()> {
         let declarations: Vec<Declaration> = call
             .commands
             .iter()
@@ -68,29 +66,20 @@ impl Core {
     }
 
     /// Looks through waiting jobs once more after a change.
-    pub(crate) async fn follow_declarations(&self) -> Result<()> {
+    pub(crate) async fn follow_declarations(self: &Arc<Self>) -> Result<()> {
         for row in self.commands.changed_since(self.clock.now().minus(REPEAT)) {
             self.follow_declaration(&row).await?;
         }
         Ok(())
     }
 
-    async fn follow_declaration(&self, row: &CommandRow) -> Result<()> {
-        let mut walk = Walk {
-            source: WalkSource::Live,
-            order: Order::OldestFirst,
-            after: Some(JobId(0)),
-            limit: LIVE_STEP,
-        };
-        loop {
-            let live = self.store.walk(&walk).await?;
-            for jobs in live.chunks(STEP) {
-                self.heed(self.store.follow_declaration(&row.command, &row.worker, jobs).await?);
-            }
-            if (live.len() as i64) < LIVE_STEP {
-                return Ok(());
-            }
-            walk.after = live.last().copied();
+    async fn follow_declaration(self: &Arc<Self>, row: &CommandRow) -> Result<()> {
+        let filter = Filter { command: row.command.clone(), ..Filter::default() };
+        let mut sweep = Sweep::over_live(self, filter).await?;
+        while let Some(live) = sweep.next(self).await? {
+            let jobs: Vec<JobId> = live.iter().map(|view| view.job.id).collect();
+            self.heed(self.store.follow_declaration(&row.command, &row.worker, &jobs).await?);
         }
+        Ok(())
     }
 }

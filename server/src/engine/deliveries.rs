@@ -34,7 +34,7 @@ impl Engine {
         unit(async move { Ok(core.store.take_deliveries(core.clock.now(), hold, limit).await?) }).await
     }
 
-    /// Waits until an outcome was stored here that may have left a notification; a hint, no more.
+    /// Waits until a notification was stored here; a hint, no more.
     pub async fn delivery_hint(&self) {
         self.core.delivery_hint.notified().await;
     }

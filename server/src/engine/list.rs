@@ -11,8 +11,10 @@ use crate::model::{Filter, JobId, Month, Order, State, View, digest, limits, rea
 use crate::store::{LabelKind, MonthRange, Walk, WalkSource};
 
 const LIST_TOKEN: &str = "p1";
-/// Ids read in one step of a walk.
+/// Jobs looked at in one step.
 const STEP: i64 = 500;
+/// Ids read in one walk over what lives, which reads whole routes whatever it is to answer.
+const LIVE_STEP: i64 = 20_000;
 
 /// A stretch of ids and where they are found: a list goes through its stretches in order.
 #[derive(Clone, Debug)]
@@ -36,13 +38,21 @@ impl Core {
         let after = read_list_token(call)?;
         let months = self.store.months().await?;
         let mut page = Collected { views: Vec::new(), bytes: 0, walked: 0, last: after };
-        for stretch in stretches(call, &months) {
+        let live = self.live(&call.filter).await?;
+        for stretch in stretches(call, &months, &live) {
             if !self.walk(call, &stretch, &mut page).await? {
                 let last = page.last.map(|last| write_list_token(call, last)).unwrap_or_default();
                 return Ok(Page { items: page.views, next: last });
             }
         }
         Ok(Page { items: page.views, next: String::new() })
+    }
+
+    /// Where jobs that have not ended are found, if they match a filter.
+    pub(super) async fn live(&self, filter: &Filter) -> Result<WalkSource> {
+        // Another server may have made a route that we do not know.
+        self.routes.reload(&*self.store).await?;
+        Ok(WalkSource::Live(self.routes.of_filter(filter)))
     }
 
     /// Walks one stretch; false when the page is full before its end.
@@ -55,21 +65,21 @@ impl Core {
                     Some(last.map_or(before, |last| last.max(before)))
                 }
             };
-            let walk = Walk { source: stretch.source.clone(), order: call.order, after, limit: STEP };
+            let limit = step(&stretch.source);
+            let walk = Walk { source: stretch.source.clone(), order: call.order, after, limit };
             let mut ids = self.store.walk(&walk).await?;
-            let ended = (ids.len() as i64) < STEP;
+            let ended = (ids.len() as i64) < limit;
             let read = ids.len();
             ids.retain(|id| (stretch.from..stretch.to).contains(id));
             let left_stretch = ids.len() < read;
-            if !self.collect(call, &ids, page).await? {
-                return Ok(false);
+            for some in ids.chunks(STEP as usize) {
+                if page.walked >= limits::WALK_ROWS_MAX || !self.collect(call, some, page).await? {
+                    return Ok(false);
+                }
+                page.walked += some.len() as i64;
             }
             if ended || left_stretch {
                 return Ok(true);
-            }
-            page.walked += STEP;
-            if page.walked >= limits::WALK_ROWS_MAX {
-                return Ok(false);
             }
         }
     }
@@ -109,7 +119,7 @@ fn weight(view: &View) -> usize {
 
 /// The stretches of a list, in its order. Without a month: the two newest months whole, and of older months the jobs
 /// that have not ended.
-fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
+fn stretches(call: &ListCall, months: &[MonthRange], live: &WalkSource) -> Vec<Stretch> {
     let ends = months.iter().skip(1).map(|next| next.first).chain([JobId(i64::MAX)]);
     let ranges: Vec<(Month, JobId, JobId)> =
         months.iter().zip(ends).map(|(range, end)| (range.month, range.first, end)).collect();
@@ -120,20 +130,22 @@ fn stretches(call: &ListCall, months: &[MonthRange]) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = if let Some(month) = call.month {
         ranges.iter().filter(|(of, _, _)| *of == month).map(of_month).collect()
     } else if call.filter.wants_only_live() {
-        vec![Stretch { source: WalkSource::Live, from: JobId(0), to: JobId(i64::MAX) }]
+        vec![Stretch { source: live.clone(), from: JobId(0), to: JobId(i64::MAX) }]
     } else {
         let newest = &ranges[ranges.len().saturating_sub(2)..];
-        let older = newest.first().map(|(_, from, _)| Stretch {
-            source: WalkSource::Live,
-            from: JobId(0),
-            to: *from,
-        });
+        let older =
+            newest.first().map(|(_, from, _)| Stretch { source: live.clone(), from: JobId(0), to: *from });
         older.into_iter().chain(newest.iter().map(of_month)).collect()
     };
     if call.order == Order::NewestFirst {
         stretches.reverse();
     }
     stretches
+}
+
+/// How many ids a walk reads at a time.
+pub(super) fn step(source: &WalkSource) -> i64 {
+    if matches!(source, WalkSource::Live(_)) { LIVE_STEP } else { STEP }
 }
 
 /// The jobs of a month with the most telling option that an index serves.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -35,6 +35,8 @@ pub(crate) struct Waiter {
     pub(crate) max_jobs: usize,
     /// Wants an answer after one look at the table, even an empty one.
     pub(crate) once: bool,
+    /// The number of that look; the room sets it.
+    pub(crate) look: u64,
     /// Set when its caller waits for nothing new any more: if its transaction gives it nothing, that is its answer.
     pub(crate) is_over: Arc<AtomicBool>,
     pub(crate) answer: oneshot::Sender<Reply>,
@@ -55,12 +57,16 @@ impl Waiter {
 /// A group of the ready table, as last heard.
 #[derive(Clone, Copy)]
 struct Known {
+    /// Nothing is known to lie before it.
     ready_time: Time,
+    /// The earliest that was heard of since the group was last given to a claim.
+    heard: Time,
     /// Raised with every hint, so that an older finding does not erase a newer one.
     stamp: u64,
 }
 
-type GroupKey = (RouteId, i32);
+/// A route and a priority.
+pub(crate) type GroupKey = (RouteId, i32);
 
 #[derive(Default)]
 struct Inner {
@@ -69,13 +75,35 @@ struct Inner {
     /// Limited queues that had no room at the last claim: passed over until one of their jobs ends, or the next look.
     full: BTreeSet<String>,
     stamp: u64,
-    looked: Option<Instant>,
-    look_wanted: bool,
+    looks: Looks,
 }
+
+/// Looks at the table: when the last one ended, and when the next is due.
+#[derive(Default)]
+struct Looks {
+    /// How many have begun.
+    begun: u64,
+    /// The number of the last that ended.
+    ended: u64,
+    ended_at: Option<Instant>,
+    /// How long to wait after it.
+    pause: Duration,
+    wanted: bool,
+}
+
+/// A look under way.
+pub(crate) struct Look {
+    number: u64,
+    stamp: u64,
+    begun_at: Instant,
+}
+
+/// Looks take a twentieth of one connection's time at most.
+const LOOK_SHARE: u32 = 20;
 
 /// Waiters matched with the groups they are to be served from.
 pub(crate) struct Plan {
-    pub(crate) claims: Vec<(Waiter, Vec<GroupKey>)>,
+    pub(crate) claims: Vec<(Waiter, Vec<Backlog>)>,
     stamp: u64,
 }
 
@@ -84,11 +112,13 @@ pub(crate) struct Plan {
 pub(crate) struct Room {
     inner: Mutex<Inner>,
     wake: Notify,
+    /// Somebody has come who wants to know.
+    curious: Notify,
 }
 
 impl Room {
     /// Takes a waiter in. An older call of the same loop gets its empty answer.
-    pub(crate) fn enter(&self, waiter: Waiter) {
+    pub(crate) fn enter(&self, mut waiter: Waiter) {
         let mut inner = self.lock();
         let same = |other: &Waiter| {
             (other.ticket.session, other.ticket.claim_loop)
@@ -99,9 +129,13 @@ impl Room {
         {
             older.reply(Reply::Jobs(Vec::new()));
         }
-        inner.look_wanted |= waiter.once;
+        if waiter.once {
+            inner.looks.wanted = true;
+            waiter.look = inner.looks.begun + 1;
+        }
         inner.waiters.push_back(waiter);
         drop(inner);
+        self.curious.notify_one();
         self.wake.notify_one();
     }
 
@@ -142,6 +176,8 @@ impl Room {
                 inner.waiters.push_front(waiter);
             }
         }
+        drop(inner);
+        self.curious.notify_one();
     }
 
     /// Ready rows were stored: whoever waits for them is served.
@@ -163,7 +199,7 @@ impl Room {
         let mut inner = self.lock();
         if routes.is_paused(&route.queue)
             || routes.is_limited(&route.queue)
-            || inner.looked.is_none_or(|at| at.elapsed() > 2 * limits::LOOK_INTERVAL)
+            || inner.looks.ended_at.is_none_or(|at| at.elapsed() > 2 * inner.looks.pause)
         {
             return None;
         }
@@ -184,7 +220,7 @@ impl Room {
 
     /// Waits until there may be something to do for the waiters.
     pub(crate) async fn turn(&self, now: impl Fn() -> Time, routes: &Routes) {
-        let next = self.next_look(now(), routes);
+        let next = self.next_due(now(), routes);
         match next {
             Some(at) => {
                 tokio::select! {
@@ -196,43 +232,61 @@ impl Room {
         }
     }
 
-    /// When the table must be looked at again for those who wait: at the interval, or when the next job becomes due.
-    fn next_look(&self, now: Time, routes: &Routes) -> Option<Instant> {
+    /// When the next job becomes due that somebody waits for. What is due already and yet waits could not be given out: a
+    /// look or a hint finds it again.
+    fn next_due(&self, now: Time, routes: &Routes) -> Option<Instant> {
         let inner = self.lock();
-        if inner.waiters.is_empty() {
-            return None;
-        }
-        let by_interval = inner.looked.map_or_else(clock::instant, |at| at + limits::LOOK_INTERVAL);
-        // What is due already and yet waits could not be given out: a later look or a hint finds it again.
         let later = inner.backlog.iter().filter(|(_, known)| known.ready_time > now);
         let coming = later.filter(|((route, _), _)| inner.serves(*route, routes));
-        let by_time = coming.map(|(_, known)| clock::instant() + known.ready_time.since(now)).min();
-        Some(by_time.map_or(by_interval, |due| due.min(by_interval)))
+        coming.map(|(_, known)| clock::instant() + known.ready_time.since(now)).min()
     }
 
-    /// Must the table be looked at before the waiters can be served?
-    pub(crate) fn wants_look(&self) -> bool {
-        let inner = self.lock();
-        !inner.waiters.is_empty()
-            && (inner.look_wanted || inner.looked.is_none_or(|at| at.elapsed() >= limits::LOOK_INTERVAL))
+    /// Waits until the table is to be looked at for those who wait: at the interval, or because somebody wants it now.
+    pub(crate) async fn look_due(&self) {
+        loop {
+            match self.next_look() {
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at.into()) => return,
+                        () = self.curious.notified() => {}
+                    }
+                }
+                None => self.curious.notified().await,
+            }
+        }
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        let Inner { waiters, looks, .. } = &*self.lock();
+        if waiters.is_empty() {
+            return None;
+        }
+        let at_once = clock::instant();
+        Some(looks.ended_at.filter(|_| !looks.wanted).map_or(at_once, |ended| ended + looks.pause))
     }
 
     /// A look begins; hints that come from now on outlive it.
-    pub(crate) fn begin_look(&self) -> u64 {
+    pub(crate) fn begin_look(&self) -> Look {
         let mut inner = self.lock();
-        inner.look_wanted = false;
-        inner.stamp
+        inner.looks.wanted = false;
+        inner.looks.begun += 1;
+        Look { number: inner.looks.begun, stamp: inner.stamp, begun_at: clock::instant() }
     }
 
     /// What a look found replaces what was known, but not what was heard since it began.
-    pub(crate) fn end_look(&self, found: &[Backlog], begun: u64) {
+    pub(crate) fn end_look(&self, found: &[Backlog], look: &Look) {
         let mut inner = self.lock();
-        inner.backlog.retain(|_, known| known.stamp > begun);
+        inner.backlog.retain(|_, known| known.stamp > look.stamp);
         for group in found {
             inner.learn((group.route, group.priority), group.ready_time);
         }
         inner.full.clear();
-        inner.looked = Some(clock::instant());
+        let looks = &mut inner.looks;
+        looks.ended = look.number;
+        looks.ended_at = Some(clock::instant());
+        looks.pause = limits::LOOK_INTERVAL.max(look.begun_at.elapsed() * LOOK_SHARE);
+        drop(inner);
+        self.wake.notify_one();
     }
 
     /// These limited queues give out nothing more for now.
@@ -262,21 +316,24 @@ impl Room {
     pub(crate) fn plan(&self, now: Time, routes: &Routes) -> Plan {
         let mut inner = self.lock();
         let due = inner.due(now, routes);
-        let stamp = inner.stamp;
+        for (group, _) in &due {
+            inner.give((group.route, group.priority));
+        }
+        let (stamp, looked) = (inner.stamp, inner.looks.ended);
         let (mut claims, mut rest) = (Vec::new(), VecDeque::new());
         for waiter in std::mem::take(&mut inner.waiters) {
             if waiter.answer.is_closed() {
                 continue;
             }
-            let serves = |(_, route): &&(GroupKey, Arc<Route>)| waiter.session.served.takes_plain(route);
-            let groups: Vec<GroupKey> = if waiter.is_open() {
-                due.iter().filter(serves).map(|(key, _)| *key).collect()
+            let serves = |(_, route): &&(Backlog, Arc<Route>)| waiter.session.served.takes_plain(route);
+            let groups: Vec<Backlog> = if waiter.is_open() {
+                due.iter().filter(serves).map(|(group, _)| *group).collect()
             } else {
                 Vec::new()
             };
             if !groups.is_empty() {
                 claims.push((waiter, groups));
-            } else if waiter.once {
+            } else if waiter.once && looked >= waiter.look {
                 waiter.reply(Reply::Jobs(Vec::new()));
             } else {
                 rest.push_back(waiter);
@@ -287,7 +344,7 @@ impl Room {
     }
 
     /// A waiter that may be given a quarantined job, with the job's group: taken out of the room.
-    pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, GroupKey)> {
+    pub(crate) fn plan_quarantined(&self, now: Time, routes: &Routes) -> Option<(Waiter, Backlog)> {
         let mut inner = self.lock();
         for (key, known) in &inner.backlog {
             let quarantined = |route: &Arc<Route>| {
@@ -300,11 +357,18 @@ impl Room {
             if known.ready_time <= now
                 && let Some(at) = inner.waiters.iter().position(fits)
             {
-                let key = *key;
-                return inner.waiters.remove(at).map(|waiter| (waiter, key));
+                let group = known.as_group(*key);
+                return inner.waiters.remove(at).map(|waiter| (waiter, group));
             }
         }
         None
+    }
+
+    /// A claim took the heads of a group up to this ready time: nothing is known to lie before it but what was heard of since.
+    pub(crate) fn advanced(&self, group: GroupKey, to: Time) {
+        if let Some(known) = self.lock().backlog.get_mut(&group) {
+            known.ready_time = known.ready_time.max(to.min(known.heard));
+        }
     }
 
     /// A claim found less in a group than it wanted: forget the group, unless something was heard of it since.
@@ -333,13 +397,27 @@ impl Plan {
     }
 }
 
+impl Known {
+    fn as_group(&self, (route, priority): GroupKey) -> Backlog {
+        Backlog { route, priority, ready_time: self.ready_time }
+    }
+}
+
 impl Inner {
     fn learn(&mut self, key: GroupKey, ready_time: Time) {
         self.stamp += 1;
         let stamp = self.stamp;
-        let known = self.backlog.entry(key).or_insert(Known { ready_time, stamp });
+        let known = self.backlog.entry(key).or_insert(Known { ready_time, heard: ready_time, stamp });
         known.ready_time = known.ready_time.min(ready_time);
+        known.heard = known.heard.min(ready_time);
         known.stamp = stamp;
+    }
+
+    /// A group is given to a claim: what is heard of it from now on may not be seen by that.
+    fn give(&mut self, key: GroupKey) {
+        if let Some(known) = self.backlog.get_mut(&key) {
+            known.heard = Time::NEVER;
+        }
     }
 
     fn open_at(&self, route: &Route, routes: &Routes) -> Option<usize> {
@@ -347,11 +425,11 @@ impl Inner {
         if routes.is_paused(&route.queue) { None } else { self.waiters.iter().position(fits) }
     }
 
-    fn due(&self, now: Time, routes: &Routes) -> Vec<(GroupKey, Arc<Route>)> {
+    fn due(&self, now: Time, routes: &Routes) -> Vec<(Backlog, Arc<Route>)> {
         let mut due: Vec<_> = self.backlog.iter().filter(|(_, known)| known.ready_time <= now).collect();
         due.sort_by_key(|((route, priority), known)| (-priority, known.ready_time, *route));
         let open = |id| routes.open_route(id).filter(|route| !self.full.contains(&route.queue));
-        due.into_iter().filter_map(|(key, _)| Some((*key, open(key.0)?))).collect()
+        due.into_iter().filter_map(|(key, known)| Some((known.as_group(*key), open(key.0)?))).collect()
     }
 
     fn serves(&self, route: RouteId, routes: &Routes) -> bool {
@@ -367,5 +445,44 @@ pub(crate) fn answer(reply: Reply) -> Result<Option<Vec<LeasedJob>>> {
         Reply::Jobs(jobs) => Ok(Some(jobs)),
         Reply::Refused => Ok(None),
         Reply::Failed(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupKey = (RouteId(7), 50);
+
+    fn bound(room: &Room) -> i64 {
+        room.lock().backlog.get(&GROUP).unwrap().ready_time.0
+    }
+
+    #[test]
+    fn claims_pass_over_what_they_took_but_not_over_what_was_heard_of_meanwhile() {
+        let room = Room::default();
+        room.note([(RouteId(7), 50, Time(10))]);
+        room.lock().give(GROUP);
+        room.advanced(GROUP, Time(20));
+        assert_eq!(bound(&room), 20, "nothing was heard of");
+
+        room.lock().give(GROUP);
+        room.note([(RouteId(7), 50, Time(25)), (RouteId(7), 50, Time(22))]);
+        room.advanced(GROUP, Time(30));
+        assert_eq!(bound(&room), 22, "stored while the claim was under way: perhaps it did not see it");
+
+        room.note([(RouteId(7), 50, Time(5))]);
+        assert_eq!(bound(&room), 5, "given back, it stands where it stood");
+    }
+
+    #[test]
+    fn a_look_finds_what_nobody_told_of() {
+        let room = Room::default();
+        room.note([(RouteId(7), 50, Time(10))]);
+        room.lock().give(GROUP);
+        room.advanced(GROUP, Time(20));
+        let look = room.begin_look();
+        room.end_look(&[Backlog { route: RouteId(7), priority: 50, ready_time: Time(3) }], &look);
+        assert_eq!(bound(&room), 3);
     }
 }

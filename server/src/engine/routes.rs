@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{QueueSetting, Route, RouteId, RouteKind, Session, Spec, Work};
-use crate::store::{Result, Store};
+use crate::model::{Filter, QueueSetting, Route, RouteId, RouteKind, Session, Spec, Work};
+use crate::store::{ROUTES_OF_WALK_MAX, Result, Store};
 
 #[derive(Default)]
 struct Known {
@@ -56,6 +56,20 @@ impl Routes {
     /// The route of an id, unless its queue is paused.
     pub(crate) fn open_route(&self, id: RouteId) -> Option<Arc<Route>> {
         self.route(id).filter(|route| !self.is_paused(&route.queue))
+    }
+
+    /// The routes under which jobs that a filter matches may wait, their turn in a lane included; none when naming them would
+    /// leave out too little.
+    pub(crate) fn of_filter(&self, filter: &Filter) -> Option<Vec<RouteId>> {
+        if filter.queue.is_empty() && filter.command.is_empty() && filter.api.is_empty() {
+            return None;
+        }
+        let known = self.read();
+        let may_hold =
+            |route: &Route| route.kind == RouteKind::Lane || filter.may_match(&route.queue, &route.work);
+        let routes: Vec<RouteId> =
+            known.ids.iter().filter(|(route, _)| may_hold(route)).map(|(_, id)| *id).collect();
+        (routes.len() <= ROUTES_OF_WALK_MAX).then_some(routes)
     }
 
     /// Every queue that a route names.

@@ -66,7 +66,10 @@ impl Settling {
 impl Core {
     /// Passes on what a transaction brought about for those who wait.
     pub(crate) fn heed(&self, wake: Wake) {
-        let Wake { ready, due, others_wait, freed } = wake;
+        let Wake { ready, due, others_wait, notifies, freed } = wake;
+        if notifies {
+            self.delivery_hint.notify_one();
+        }
         self.settling.note(due, others_wait);
         self.room.freed(&freed, &self.routes);
         if !ready.is_empty() {
@@ -86,9 +89,6 @@ impl Core {
         }
         let (answers, wake) = self.store.finish(ends, on_locked).await?;
         self.heed(wake);
-        if answers.iter().any(|answer| matches!(answer, Finished::Stored(state) if state.is_settled())) {
-            self.delivery_hint.notify_one();
-        }
         for (end, answer) in ends.iter().zip(&answers) {
             let completed = end.ended == Ended::Completed && matches!(answer, Finished::Stored(_));
             self.estimates.ended(end.fence, completed.then(|| self.clock.now()));

@@ -69,7 +69,7 @@ fn now_less(core: &Core, hours: i32) -> Time {
 }
 
 impl Core {
-    async fn sweep(&self) -> Result<()> {
+    async fn sweep(self: &Arc<Self>) -> Result<()> {
         let tick = self.store.tick(self.server, &self.about, self.stopping.is_cancelled()).await?;
         for session in self.store.lose_sessions(tick).await? {
             tracing::warn!(?session, "a worker process was given up for dead: no heartbeat within its lease");

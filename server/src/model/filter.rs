@@ -87,6 +87,18 @@ impl Filter {
         !self.states.is_empty() && self.states.iter().all(|state| live.contains(state))
     }
 
+    /// May jobs of a queue and of the work of a route match it? A route knows the target of its calls, not their methods.
+    pub fn may_match(&self, queue: &str, work: &Work) -> bool {
+        let is_work = match work {
+            Work::Command(_) => self.matches_work(work),
+            Work::Api { target, .. } => {
+                let wanted = self.api.split(' ').next().unwrap_or_default();
+                self.command.is_empty() && is_or_empty(wanted, target)
+            }
+        };
+        is_work && is_or_empty(&self.queue, queue)
+    }
+
     fn matches_work(&self, work: &Work) -> bool {
         match work {
             Work::Command(command) => self.api.is_empty() && is_or_empty(&self.command, command),

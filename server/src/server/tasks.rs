@@ -62,6 +62,7 @@ impl Tasks {
     }
 
     fn serve_claims(&self, engine: Engine) {
+        self.run_on("looks at what waits", engine.clone(), async |engine, stop| engine.run_looks(stop).await);
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
             let mut trouble = Trouble::new("claims", Duration::from_millis(100));

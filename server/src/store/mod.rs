@@ -134,11 +134,19 @@ pub struct Wake {
     pub due: Option<Time>,
     /// A run has ended that others wait for: [`Store::settle`] has work.
     pub others_wait: bool,
+    /// A notification was stored, to be delivered at once.
+    pub notifies: bool,
     /// The routes of attempts that ended: their queues may have room again.
     pub freed: Vec<RouteId>,
 }
 
 impl Wake {
+    /// With what another transaction, or another part of this one, brought about.
+    pub fn and(mut self, other: Wake) -> Wake {
+        self.add(other);
+        self
+    }
+
     /// Adds what another transaction brought about.
     pub fn add(&mut self, other: Wake) {
         self.ready.extend(other.ready);
@@ -147,6 +155,7 @@ impl Wake {
             (one, two) => one.or(two),
         };
         self.others_wait |= other.others_wait;
+        self.notifies |= other.notifies;
         self.freed.extend(other.freed);
     }
 }
@@ -254,7 +263,7 @@ pub enum Enqueued {
 }
 
 /// Due or coming ready rows of one route and priority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backlog {
     /// The route.
     pub route: RouteId,
@@ -271,8 +280,9 @@ pub struct Claimer {
     pub ticket: ClaimTicket,
     /// Jobs it takes at most.
     pub max_jobs: usize,
-    /// The groups it serves, in the order in which it wants them.
-    pub groups: Vec<(RouteId, i32)>,
+    /// The groups it serves, in the order in which it wants them, each from the ready time before which nothing is known
+    /// to lie. Rows that were taken are passed over by it: as long as anybody may still look at them they are in the way.
+    pub groups: Vec<Backlog>,
 }
 
 /// A leased job with what its worker process needs.
@@ -663,6 +673,9 @@ pub enum DropAnswer {
     NotFound,
 }
 
+/// Routes that a walk can name.
+pub const ROUTES_OF_WALK_MAX: usize = 120;
+
 /// Where a walk over jobs finds its ids.
 #[derive(Clone, Debug)]
 pub enum WalkSource {
@@ -672,8 +685,9 @@ pub enum WalkSource {
     Label(Month, LabelKind, String),
     /// The jobs of the month with this batch id, among which may be some that retention has forgotten.
     Batch(Month, String),
-    /// Every job that has not ended, of whatever month.
-    Live,
+    /// Every job that has not ended, of whatever month; of those that wait only such as may be found under these routes, if
+    /// they are named: [`ROUTES_OF_WALK_MAX`] at most.
+    Live(Option<Vec<RouteId>>),
 }
 
 /// A walk over jobs by id.

@@ -11,7 +11,7 @@ use crate::model::Month;
 
 /// Statements that may look at every row of their table, each because the table is small by its nature.
 const WHOLE_TABLE: &[(Sql, &str)] = &[
-    (Sql::Look, "a loose index scan dives into the key once a group"),
+    (Sql::NextHeads, "SQLite reads the two rows that were found from end to end"),
     (Sql::CountLeases, "for health and tests"),
     (
         Sql::CountLeasesByQueue,
@@ -53,6 +53,8 @@ const WHOLE_TABLE: &[(Sql, &str)] = &[
     (Sql::NextTask, "the first row in the order of its key"),
     (Sql::WalkLiveDown, "a list of all live jobs looks at all live jobs"),
     (Sql::WalkLiveUp, "a list of all live jobs looks at all live jobs"),
+    (Sql::WalkRoutesDown, "looks at all that waits under its routes, and at what runs"),
+    (Sql::WalkRoutesUp, "looks at all that waits under its routes, and at what runs"),
 ];
 
 /// Keys in each statement that takes several.

@@ -207,13 +207,9 @@ impl ReadyRow {
 
     /// Key and epoch: what a guarded delete of it names.
     pub(crate) fn guard(&self) -> Vec<Value> {
-        guard_of_ready(self.key, self.turn.epoch)
+        let ReadyKey { route, priority, ready_time, job } = self.key;
+        values![route, priority, ready_time, job, self.turn.epoch]
     }
-}
-
-/// Key and epoch of a ready row: what a guarded delete of it names.
-pub(crate) fn guard_of_ready(key: ReadyKey, epoch: Epoch) -> Vec<Value> {
-    values![key.route, key.priority, key.ready_time, key.job, epoch]
 }
 
 /// Reads epoch, attempt, crashes and unacknowledged claims.

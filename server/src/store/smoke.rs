@@ -168,10 +168,13 @@ impl Bench {
         let is_lane = |id| routes.iter().any(|(other, route)| *other == id && route.kind == RouteKind::Lane);
         backlog.retain(|group| !is_lane(group.route));
         backlog.sort_by_key(|group| -group.priority);
-        let groups = backlog.iter().map(|group| (group.route, group.priority)).collect();
         let now = self.store.now().await.unwrap();
-        let claimed =
-            self.store.claim(&[Claimer { ticket, max_jobs, groups }], &BTreeMap::new(), now).await.unwrap().0;
+        let claimed = self
+            .store
+            .claim(&[Claimer { ticket, max_jobs, groups: backlog }], &BTreeMap::new(), now)
+            .await
+            .unwrap()
+            .0;
         match claimed.into_iter().next().unwrap() {
             Claimed::Jobs(jobs) => jobs,
             Claimed::Refused => panic!("refused"),
@@ -644,7 +647,7 @@ async fn walks_go_both_ways(bench: Bench) {
     let month = bench.store.months().await.unwrap().last().unwrap().month;
     let sources = [
         WalkSource::Month(month),
-        WalkSource::Live,
+        WalkSource::Live(None),
         WalkSource::Label(month, LabelKind::User, "even".into()),
     ];
     for source in sources {
@@ -757,8 +760,7 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
             let mut mine = Vec::new();
             for sequence in 1..20 {
                 let ticket = ClaimTicket { session, claim_loop, sequence };
-                let groups =
-                    store.look().await.unwrap().iter().map(|group| (group.route, group.priority)).collect();
+                let groups = store.look().await.unwrap();
                 let now = store.now().await.unwrap();
                 let claimed = store
                     .claim(&[Claimer { ticket, max_jobs: 3, groups }], &BTreeMap::new(), now)

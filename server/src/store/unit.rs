@@ -9,7 +9,7 @@ use super::connection::{Class, Lent, Pools};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
 use super::rows::LeaseRow;
-use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, filled, rows_of_insert};
+use super::statement::{Place, STATEMENT_ROWS_MAX, Shape, Sql, Texts, filled, rows_of_insert};
 use super::tallies::Tallies;
 use super::value::{Columns, Value};
 use super::{Result, StoreError};
@@ -18,6 +18,9 @@ use crate::model::{Event, JobId, Time, limits};
 
 /// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
+
+/// From so many rows on an insert's text is made for what they have in common.
+const SHAPED_ROWS_MIN: usize = 16;
 
 /// What every unit of work needs.
 pub(crate) struct Engine {
@@ -105,7 +108,7 @@ impl<'e> Unit<'e> {
 
     /// Runs a statement of one row; answers its rows.
     pub(crate) async fn fetch(&mut self, sql: Sql, place: Place, values: Vec<Value>) -> Try<Vec<Columns>> {
-        self.fetch_shape(sql, place, 1, values).await
+        self.fetch_rows(sql, place, 1, values).await
     }
 
     /// As [`Unit::fetch`], for a statement that answers one row at most.
@@ -131,12 +134,14 @@ impl<'e> Unit<'e> {
         rows: impl Iterator<Item = Result<Vec<Value>>> + Send,
     ) -> Try<u64> {
         let texts = &self.engine.texts;
+        let shape_of = |shape| texts.shape(sql, place, shape);
         let mut parts = Parts { rows: rows.fuse(), made: VecDeque::new() };
         let mut stored = 0;
-        let mut next = parts.next()?;
-        while let Some((count, values)) = next {
-            let storing = self.lent.connection.execute(texts.get(sql, place, count), values);
-            let (done, after) = futures::join!(storing, async { parts.next() });
+        let mut next = parts.next(shape_of)?;
+        while let Some(Part { count, shape, values }) = next {
+            let text = texts.get_shaped(sql, place, count, shape);
+            let storing = self.lent.connection.execute(text, values);
+            let (done, after) = futures::join!(storing, async { parts.next(shape_of) });
             stored += done?;
             next = after?;
         }
@@ -170,7 +175,7 @@ impl<'e> Unit<'e> {
     ) -> Try<Vec<Columns>> {
         let mut rows = Vec::new();
         for chunk in items.chunks(STATEMENT_ROWS_MAX).map(filled) {
-            rows.extend(self.fetch_shape(sql, place, chunk.len(), values(&chunk)).await?);
+            rows.extend(self.fetch_rows(sql, place, chunk.len(), values(&chunk)).await?);
         }
         Ok(rows)
     }
@@ -193,7 +198,8 @@ impl<'e> Unit<'e> {
         }
     }
 
-    async fn fetch_shape(
+    /// As [`Unit::fetch`], for a statement that names so many rows.
+    pub(crate) async fn fetch_rows(
         &mut self,
         sql: Sql,
         place: Place,
@@ -248,6 +254,13 @@ impl<'e> Unit<'e> {
     }
 }
 
+/// Rows of one statement: those values that are not in its text, one after the other.
+struct Part {
+    count: usize,
+    shape: Shape,
+    values: Vec<Value>,
+}
+
 /// Rows on their way into statements.
 struct Parts<R> {
     rows: R,
@@ -255,8 +268,8 @@ struct Parts<R> {
 }
 
 impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
-    /// How many rows the next statement takes, and their values one after the other.
-    fn next(&mut self) -> Result<Option<(usize, Vec<Value>)>> {
+    /// The rows that the next statement takes.
+    fn next(&mut self, shape_of: impl Fn(Shape) -> Shape) -> Result<Option<Part>> {
         while self.made.len() < STATEMENT_ROWS_MAX
             && let Some(row) = self.rows.next()
         {
@@ -266,7 +279,16 @@ impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
             return Ok(None);
         }
         let count = self.fitting();
-        Ok(Some((count, self.made.drain(..count).flatten().collect())))
+        let shape = match count {
+            ..SHAPED_ROWS_MIN => Shape::default(),
+            _ => shape_of(Shape::of(self.made.iter().take(count))),
+        };
+        let bound = |row: Vec<Value>| {
+            let columns = row.into_iter().enumerate();
+            columns.filter(|(column, _)| shape.binds(*column)).map(|(_, value)| value)
+        };
+        let values = self.made.drain(..count).flat_map(bound).collect();
+        Ok(Some(Part { count, shape, values }))
     }
 
     /// The most rows that one statement takes; one row goes whatever its size.

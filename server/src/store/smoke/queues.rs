@@ -55,7 +55,8 @@ async fn claim_limited(bench: &mut Bench, max_jobs: usize) -> (usize, bool) {
     let route = bench.store.routes(&[Spec::new(Work::Command("Test".into())).route()]).await.unwrap()[0];
     let ticket = bench.ticket();
     bench.store.loop_state(ticket.session, ticket.claim_loop).await.unwrap().unwrap();
-    let claimer = Claimer { ticket, max_jobs, groups: vec![(route, limits::PRIORITY_DEFAULT)] };
+    let group = Backlog { route, priority: limits::PRIORITY_DEFAULT, ready_time: Time(0) };
+    let claimer = Claimer { ticket, max_jobs, groups: vec![group] };
     let limited = BTreeMap::from([(route, "default".to_owned())]);
     let now = bench.store.now().await.unwrap();
     let (claimed, full) = bench.store.claim(&[claimer], &limited, now).await.unwrap();

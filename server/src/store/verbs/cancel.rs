@@ -117,14 +117,14 @@ async fn cancel_waiting(
     if let Some(expire_time) = job.spec.expire_time {
         unit.execute(Sql::DeleteExpiry, Place::Fixed, values![expire_time, job.id]).await?;
     }
-    let others_wait =
+    let followed =
         follow(unit, &[Over { outcome: &outcome, flags: row.flags, spec: Some(&job.spec) }]).await?;
     let mut passed_on = Vec::new();
     if let (Some(mut lanes), Some(lane)) = (lanes, row.lane) {
         lanes.leave(lane, job.id);
         passed_on = lanes.close(unit, now).await?;
     }
-    Ok((CancelAnswer::Cancelled, Wake { others_wait, ..wake_of(&passed_on) }))
+    Ok((CancelAnswer::Cancelled, wake_of(&passed_on).and(followed)))
 }
 
 /// Locks the ready row of a job that waits, its lane before it. Which lane that is the row itself tells: it is looked at

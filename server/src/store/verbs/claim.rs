@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::clock;
 use crate::model::{
     Epoch, Event, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run,
@@ -10,15 +12,15 @@ use crate::model::{
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{LeaseRow, guard_of_ready, read_job, read_turn, session_state};
+use crate::store::rows::{LeaseRow, read_job, read_turn, session_state};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
-use crate::store::value::{Value, values};
+use crate::store::value::{Columns, Value, values};
 use crate::store::verbs::enqueue::move_loops;
-use crate::store::verbs::ids;
 use crate::store::verbs::queue::Budgets;
 use crate::store::verbs::read::read_last_errors;
+use crate::store::verbs::{Ids, ids};
 use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, LeasedJob, LoopState, Result, StoreError};
 
 /// The key of a claim loop.
@@ -38,12 +40,33 @@ impl SqlStore {
         if claims.is_empty() {
             return Ok(Default::default());
         }
-        let (dealt, full) =
-            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))?;
-        let leases: Vec<Lease> = dealt.iter().flatten().flatten().map(|row| row.lease.clone()).collect();
+        // The rows of jobs whose ready rows are locked stay as they are: they are read while these are being leased.
+        let (announce, mut announced) = mpsc::unbounded_channel();
+        let leasing = async move {
+            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now, &announce))
+        };
+        let reading = async {
+            let mut jobs = HashMap::new();
+            while let Some(leases) = announced.recv().await {
+                jobs.extend(self.jobs_of(&leases).await?);
+            }
+            Ok::<_, StoreError>(jobs)
+        };
+        let (leased, jobs) = futures::join!(leasing, reading);
+        let (dealt, full) = leased?;
+        let rows = || dealt.iter().flatten().flatten();
+        let is_read = |jobs: &HashMap<JobId, LeasedJob>| {
+            rows().all(|row| {
+                jobs.get(&row.lease.fence.job).is_some_and(|job| job.lease.fence == row.lease.fence)
+            })
+        };
+        let jobs = match jobs {
+            Ok(jobs) if is_read(&jobs) => Ok(jobs),
+            _ => self.jobs_of(&rows().map(|row| row.lease.clone()).collect::<Vec<_>>()).await,
+        };
         // What is leased is stored; the worker process finds it by asking again with the same sequence.
         let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
-        let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
+        let mut jobs = jobs.map_err(stranded)?;
         let mut give = |leases: Vec<LeaseRow>| {
             leases.iter().filter_map(|row| jobs.remove(&row.lease.fence.job)).collect()
         };
@@ -91,18 +114,29 @@ impl SqlStore {
 
     /// The jobs of leases that are held, by id.
     async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>> {
+        if leases.is_empty() {
+            return Ok(HashMap::new());
+        }
         read!(self.engine, |unit| leased_jobs(unit, leases))
     }
 }
 
+/// Walks over the heads: from each to the next priority of its route, or to the next route.
 async fn look(unit: &mut Unit<'_>) -> Try<Vec<Backlog>> {
-    let rows = unit.fetch(Sql::Look, Place::Fixed, Vec::new()).await?;
-    let read = |mut row: crate::store::value::Columns| {
-        Ok(Backlog { route: RouteId(row.int()?), priority: row.small()?, ready_time: Time(row.int()?) })
-    };
-    let groups = rows.into_iter().map(read).collect::<Try<Vec<Backlog>>>()?;
-    // Rows that wait for parents or for their time in a lane stand under routes that are none.
-    Ok(groups.into_iter().filter(|group| group.route > RouteId::default()).collect())
+    // Rows that wait for parents or for their time in a lane stand before it, under routes that are none.
+    let (mut route, mut priority) = (RouteId::default(), i32::MAX);
+    let mut heads = Vec::new();
+    loop {
+        let rows = unit.fetch(Sql::NextHeads, Place::Fixed, values![route, priority, route]).await?;
+        let read = |mut row: Columns| {
+            Ok(Backlog { route: RouteId(row.int()?), priority: row.small()?, ready_time: Time(row.int()?) })
+        };
+        let Some(head) = rows.into_iter().map(read).collect::<Try<Vec<Backlog>>>()?.into_iter().min() else {
+            return Ok(heads);
+        };
+        (route, priority) = (head.route, head.priority);
+        heads.push(head);
+    }
 }
 
 /// Locks claim loops; those that do not exist are left out.
@@ -114,7 +148,7 @@ pub(super) async fn lock_loops(
         chunk.iter().flat_map(|ticket| values![ticket.session, ticket.claim_loop]).collect()
     };
     let rows = unit.fetch_each(Sql::LockLoops, Place::Fixed, tickets, keys).await?;
-    let read = |mut row: crate::store::value::Columns| {
+    let read = |mut row: Columns| {
         let key = (SessionId(row.bytes_16()?), row.small()?);
         Ok((key, LoopState { sequence: row.int()?, received: row.int()? }))
     };
@@ -158,6 +192,7 @@ impl Serving<'_> {
 }
 
 /// A due ready row, locked.
+#[derive(Clone)]
 struct Found {
     key: ReadyKey,
     month: Month,
@@ -195,19 +230,25 @@ impl Found {
 /// What each claim got, none for one that was refused; and the queues that give out nothing more for now.
 type Dealt = (Vec<Option<Vec<LeaseRow>>>, BTreeSet<String>);
 
-/// Leases due jobs.
+/// Leases due jobs; announces the leases of each group before they are stored.
 async fn lease_due(
     unit: &mut Unit<'_>,
     claims: &[Claimer],
     limited: &BTreeMap<RouteId, String>,
     now: Time,
+    announce: &mpsc::UnboundedSender<Vec<Lease>>,
 ) -> Try<Dealt> {
     let mut serving = begin_serving(unit, claims).await?;
     let mut budgets = Budgets::lock(unit, limited).await?;
     let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
     for rank in 0..ranks {
         for (group, members) in groups_of(&serving, rank) {
-            serve_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
+            let held: Vec<usize> = members.iter().map(|at| serving[*at].leases.len()).collect();
+            let found = deal_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
+            let new = members.iter().zip(held).flat_map(|(at, held)| &serving[*at].leases[held..]);
+            // Nobody hears it only when the reading has failed; then the jobs are read once more.
+            let _ = announce.send(new.map(|row| row.lease.clone()).collect());
+            delete_taken(unit, group, &found).await?;
         }
     }
     for one in &serving {
@@ -245,8 +286,8 @@ async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Ve
 }
 
 /// The groups that claims want at this place of their wishes, each with the claims that do.
-fn groups_of(serving: &[Serving<'_>], rank: usize) -> BTreeMap<(RouteId, i32), Vec<usize>> {
-    let mut groups: BTreeMap<(RouteId, i32), Vec<usize>> = BTreeMap::new();
+fn groups_of(serving: &[Serving<'_>], rank: usize) -> BTreeMap<Backlog, Vec<usize>> {
+    let mut groups: BTreeMap<Backlog, Vec<usize>> = BTreeMap::new();
     for (at, one) in serving.iter().enumerate() {
         if let (Some(group), true) = (one.claimer.groups.get(rank), one.wants() > 0) {
             groups.entry(*group).or_default().push(at);
@@ -255,54 +296,61 @@ fn groups_of(serving: &[Serving<'_>], rank: usize) -> BTreeMap<(RouteId, i32), V
     groups
 }
 
-/// Deals the due heads of one group round-robin among the claims that want it, and takes them out.
-async fn serve_group(
+/// Locks the due heads of one group and deals them round-robin among the claims that want it; answers what was dealt.
+async fn deal_group(
     unit: &mut Unit<'_>,
-    group: (RouteId, i32),
+    group: Backlog,
     members: &[usize],
     serving: &mut [Serving<'_>],
     budgets: &mut Budgets,
     now: Time,
-) -> Try<()> {
+) -> Try<Vec<Found>> {
     let wanted: usize = members.iter().map(|at| serving[*at].wants()).sum();
-    let wanted = wanted.min(budgets.room(group.0));
+    let wanted = wanted.min(budgets.room(group.route));
     if wanted == 0 {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
-    let taken = deal(&found, members, serving, now);
-    budgets.take(group.0, taken.len());
-    let guards = |chunk: &[&Found]| {
-        chunk.iter().flat_map(|found| guard_of_ready(found.key, found.turn.epoch)).collect::<Vec<Value>>()
+    let mut found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
+    found.truncate(deal(&found, members, serving, now));
+    budgets.take(group.route, found.len());
+    Ok(found)
+}
+
+/// Takes locked rows of one group out, which were found in the order of their ready times.
+async fn delete_taken(unit: &mut Unit<'_>, group: Backlog, taken: &[Found]) -> Try<()> {
+    let guards = |chunk: &[Found]| {
+        let end = |found: Option<&Found>| found.map_or(group.ready_time, |found| found.key.ready_time);
+        let range = values![group.route, group.priority, end(chunk.first()), end(chunk.last())];
+        let row = |found: &Found| values![found.key.ready_time, found.key.job, found.turn.epoch];
+        range.into_iter().chain(chunk.iter().flat_map(row)).collect::<Vec<Value>>()
     };
-    if unit.execute_each(Sql::DeleteReady, Place::Fixed, &taken, guards).await? != taken.len() as u64 {
+    if unit.execute_each(Sql::DeleteTaken, Place::Fixed, taken, guards).await? != taken.len() as u64 {
         return Err(Fault::raced("ready rows"));
     }
     Ok(())
 }
 
-fn deal<'f>(found: &'f [Found], members: &[usize], serving: &mut [Serving<'_>], now: Time) -> Vec<&'f Found> {
-    let mut taken = Vec::new();
+/// How many were dealt, from the first on.
+fn deal(found: &[Found], members: &[usize], serving: &mut [Serving<'_>], now: Time) -> usize {
     let mut turn = 0;
-    for job in found {
+    for (dealt, job) in found.iter().enumerate() {
         let is_taken = (0..members.len()).any(|_| {
             let one = &mut serving[members[turn % members.len()]];
             turn += 1;
             one.wants() > 0 && one.take(job, now)
         });
         if !is_taken {
-            break;
+            return dealt;
         }
-        taken.push(job);
     }
-    taken
+    found.len()
 }
 
-async fn take_ready(unit: &mut Unit<'_>, group: (RouteId, i32), limit: usize, now: Time) -> Try<Vec<Found>> {
-    let (route, priority) = group;
-    let bound = values![route, priority, now, now, limit as i64];
+async fn take_ready(unit: &mut Unit<'_>, group: Backlog, limit: usize, now: Time) -> Try<Vec<Found>> {
+    let Backlog { route, priority, ready_time } = group;
+    let bound = values![route, priority, ready_time, now, now, limit as i64];
     let rows = unit.fetch(Sql::TakeReady, Place::Fixed, bound).await?;
-    let read = |mut row: crate::store::value::Columns| {
+    let read = |mut row: Columns| {
         let (ready_time, job) = (Time(row.int()?), JobId(row.int()?));
         let (month, run) = (Month(row.small()?), Run(row.small()?));
         let turn = read_turn(&mut row)?;
@@ -342,7 +390,7 @@ async fn read_leases(
         None => unit.fetch(Sql::ReadLeases, Place::Fixed, values![session]).await?,
         Some(number) => unit.fetch(Sql::ReadLeasesOfLoop, Place::Fixed, values![session, number]).await?,
     };
-    let read = |mut row: crate::store::value::Columns| {
+    let read = |mut row: Columns| {
         let lease = LeaseRow::read(&mut row)?.lease;
         let received = row.maybe_int()?.unwrap_or_default();
         let acknowledged = lease.claim <= received;
@@ -383,9 +431,9 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
     for lease in leases {
         by_month.entry(lease.month).or_default().push(lease.fence.job);
     }
-    let mut jobs: HashMap<JobId, Job> = HashMap::new();
+    let mut jobs: HashMap<JobId, Job> = HashMap::with_capacity(leases.len());
     for (month, of_month) in by_month {
-        for mut row in unit.fetch_each(Sql::ReadJobs, Place::Month(month), &of_month, ids).await? {
+        for mut row in read_jobs(unit, Place::Month(month), of_month).await? {
             let job = read_job(&mut row, month)?;
             jobs.insert(job.id, job);
         }
@@ -398,7 +446,17 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
         let last_error = errors.remove(&job.id);
         Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint, last_error, parents: Vec::new() }))
     };
-    Ok(leases.iter().filter_map(leased).collect())
+    let mut found = HashMap::with_capacity(leases.len());
+    found.extend(leases.iter().filter_map(leased));
+    Ok(found)
+}
+
+async fn read_jobs(unit: &mut Unit<'_>, place: Place, mut jobs: Vec<JobId>) -> Try<Vec<Columns>> {
+    jobs.sort_unstable();
+    match Ids::of(&jobs) {
+        Ids::InARow(first, last) => unit.fetch(Sql::ReadJobsBetween, place, values![first, last]).await,
+        Ids::Scattered(jobs) => unit.fetch_each(Sql::ReadJobs, place, jobs, ids).await,
+    }
 }
 
 async fn read_checkpoints(

@@ -135,7 +135,7 @@ async fn store_jobs(
         unit.note(handoff.start_time, Event::Started { waited: Duration::ZERO });
     }
     unit.insert(Sql::InsertEdges, Place::Fixed, placed.edges).await?;
-    let others_wait = end_the_doomed(unit, &waiting, &placed.doomed).await?;
+    let followed = end_the_doomed(unit, &waiting, &placed.doomed).await?;
     let mut passed_on = Vec::new();
     if let Some(lanes) = placed.lanes {
         passed_on = lanes.close(unit, placed.now).await?;
@@ -153,8 +153,7 @@ async fn store_jobs(
         }
     };
     let stored: Vec<ReadyRow> = placed.rows.values().cloned().chain(passed_on).collect();
-    let wake = Wake { others_wait, ..wake_of(&stored) };
-    Ok((jobs.iter().map(answer).collect(), wake))
+    Ok((jobs.iter().map(answer).collect(), wake_of(&stored).and(followed)))
 }
 
 /// Where new jobs go.
@@ -216,12 +215,12 @@ async fn end_the_doomed(
     unit: &mut Unit<'_>,
     jobs: &[&NewJob],
     doomed: &BTreeMap<JobId, (JobId, Ending)>,
-) -> Try<bool> {
+) -> Try<Wake> {
     if doomed.is_empty() {
-        return Ok(false);
+        return Ok(Wake::default());
     }
     let now = unit.now().await?;
-    let mut others_wait = false;
+    let mut followed = Wake::default();
     for new in jobs {
         let Some((parent, ending)) = doomed.get(&new.job.id) else { continue };
         let outcome = cancelled_by_parent(&new.job, Turn::default(), now, (*parent, *ending));
@@ -230,9 +229,9 @@ async fn end_the_doomed(
         label_endings(unit, new.job.month, std::slice::from_ref(&outcome)).await?;
         let over =
             Over { outcome: &outcome, flags: LeaseFlags::of(&new.job.spec), spec: Some(&new.job.spec) };
-        others_wait |= follow(unit, &[over]).await?;
+        followed.add(follow(unit, &[over]).await?);
     }
-    Ok(others_wait)
+    Ok(followed)
 }
 
 /// Takes the keys of all members, in order; answers the members that lost to a job that was there before, or to a

@@ -23,7 +23,7 @@ use crate::store::verbs::follow::{Over, Pending, by_month, follow};
 use crate::store::verbs::ids;
 use crate::store::verbs::lane::{Lanes, delete_ready, lock_ready_rows, move_rows, place_of, wake_of};
 use crate::store::verbs::report::flag_leases;
-use crate::store::{NewJob, OnLocked, Result, Settled, StoreError};
+use crate::store::{NewJob, OnLocked, Result, Settled, StoreError, Wake};
 
 /// Children that are told in one transaction.
 const CHILDREN_AT_ONCE: i64 = 200;
@@ -286,7 +286,7 @@ impl SqlStore {
         settled.wake.add(wake_of(&let_go(unit, going, now).await?));
         for row in &ending {
             let Some(job) = jobs.get(&row.key.job) else { continue };
-            settled.wake.others_wait |= cancel_child(unit, job, row, (end.job, end.ending), now).await?;
+            settled.wake.add(cancel_child(unit, job, row, (end.job, end.ending), now).await?);
         }
         delete_ready(unit, &ending).await
     }
@@ -420,14 +420,14 @@ async fn let_go(unit: &mut Unit<'_>, rows: Vec<ReadyRow>, now: Time) -> Try<Vec<
     Ok(moved)
 }
 
-/// Ends a child whose parent ended otherwise than asked. Says whether others wait for the child in turn.
+/// Ends a child whose parent ended otherwise than asked.
 async fn cancel_child(
     unit: &mut Unit<'_>,
     job: &Job,
     row: &ReadyRow,
     parent: (JobId, Ending),
     now: Time,
-) -> Try<bool> {
+) -> Try<Wake> {
     let outcome = cancelled_by_parent(job, row.turn, now, parent);
     insert_outcomes(unit, job.month, std::slice::from_ref(&outcome)).await?;
     unit.note(now, Event::cancelled(job.id, row.home.0, row.lane));

@@ -13,14 +13,14 @@ use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow};
 use crate::store::sql_store::SqlStore;
-use crate::store::statement::{Place, Sql};
+use crate::store::statement::{Place, STATEMENT_ROWS_MAX, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, to_json, values};
 use crate::store::verbs::cancel::read_mark;
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::follow::{Over, Pending, follow};
 use crate::store::verbs::lane::{Lanes, wake_of};
-use crate::store::verbs::{guards_of_leases, ids};
+use crate::store::verbs::{Ids, guards_of_leases, ids};
 use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError, Wake};
 
 /// What one try came to.
@@ -174,7 +174,7 @@ impl SqlStore {
         let names = self.names_of(unit, moves.iter().map(|one| one.held.row.lease.session)).await?;
         let lanes = leave_lanes(unit, moves, now).await?;
         let mut rows = self.go_back(unit, moves, now, &names).await?;
-        let (refused, others_wait) = end_runs(unit, moves, now, &names).await?;
+        let (refused, followed) = end_runs(unit, moves, now, &names).await?;
         delete_leases(unit, moves).await?;
         if let Some(lanes) = lanes {
             rows.extend(lanes.close(unit, now).await?);
@@ -191,7 +191,7 @@ impl SqlStore {
             });
         }
         let freed = moves.iter().map(|one| one.held.row.lease.route).collect();
-        Ok(Wake { others_wait, freed, ..wake_of(&rows) })
+        Ok(Wake { freed, ..wake_of(&rows) }.and(followed))
     }
 
     /// Puts jobs back into the ready table, with what is kept of their attempts.
@@ -457,14 +457,34 @@ async fn take_back_plain(unit: &mut Unit<'_>, ends: &[Finish]) -> Try<BTreeMap<J
     let as_given = |row: &LeaseRow| row.lease.flags == LeaseFlags::default() && row.lease.log_sequence == 0;
     let known = ends.iter().filter(is_plain).filter_map(|end| given_out.get(end.fence).filter(as_given));
     let rows: BTreeMap<JobId, LeaseRow> = known.map(|row| (row.lease.fence.job, row)).collect();
-    let held: Vec<&LeaseRow> = rows.values().collect();
-    let taken = unit.execute_each(Sql::DeleteLeases, Place::Fixed, &held, guards_of_leases).await?;
-    if taken != held.len() as u64 {
+    if delete_plain(unit, &rows).await? != rows.len() as u64 {
         // The next try reads what they are now.
         unit.engine.given_out.forget(rows.into_keys());
         return Err(Fault::raced("leases that were given out"));
     }
     Ok(rows)
+}
+
+/// Deletes leases on which nothing is noted; answers how many there were. They are often in a row, as they were given out.
+async fn delete_plain(unit: &mut Unit<'_>, leases: &BTreeMap<JobId, LeaseRow>) -> Try<u64> {
+    let held: Vec<&LeaseRow> = leases.values().collect();
+    let mut deleted = 0;
+    for part in held.chunks(STATEMENT_ROWS_MAX) {
+        let jobs: Vec<JobId> = part.iter().map(|row| row.lease.fence.job).collect();
+        deleted += match Ids::of(&jobs) {
+            Ids::InARow(first, last) => {
+                let bound = |part: &[&LeaseRow]| {
+                    let nonces = part.iter().map(|row| Value::from(row.lease.fence.nonce));
+                    values![first, last].into_iter().chain(nonces).collect()
+                };
+                unit.execute_each(Sql::DeleteLeasesBetween, Place::Fixed, part, bound).await?
+            }
+            Ids::Scattered(_) => {
+                unit.execute_each(Sql::DeleteLeases, Place::Fixed, part, guards_of_leases).await?
+            }
+        };
+    }
+    Ok(deleted)
 }
 
 /// Locks the leases of jobs in ascending order, and tells the time.
@@ -605,7 +625,7 @@ async fn end_runs(
     moves: &[Move<'_>],
     now: Time,
     names: &HashMap<SessionId, String>,
-) -> Try<(HashMap<JobId, Finished>, bool)> {
+) -> Try<(HashMap<JobId, Finished>, Wake)> {
     let done: Vec<&Move<'_>> = moves.iter().filter(|one| matches!(one.next, Next::Done { .. })).collect();
     let mut statuses = read_status(unit, &done).await?;
     let mut by_month: BTreeMap<Month, Vec<OutcomeRow>> = BTreeMap::new();
@@ -626,11 +646,11 @@ async fn end_runs(
             Over { outcome, flags, spec: one.and_then(|one| one.spec.as_ref()) }
         }));
     }
-    let others_wait = follow(unit, &over).await?;
+    let followed = follow(unit, &over).await?;
     forget(unit, &done, LeaseFlags::PROGRESS, Sql::DeleteProgress).await?;
     let all: Vec<&Move<'_>> = moves.iter().collect();
     forget(unit, &all, LeaseFlags::CANCEL, Sql::DeleteCancels).await?;
-    Ok((refused, others_wait))
+    Ok((refused, followed))
 }
 
 async fn read_status(unit: &mut Unit<'_>, done: &[&Move<'_>]) -> Try<HashMap<JobId, String>> {

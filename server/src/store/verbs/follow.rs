@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Ending, JobId, LeaseFlags, Month, Run, Spec};
+use crate::store::Wake;
 use crate::store::fault::Try;
 use crate::store::rows::OutcomeRow;
 use crate::store::statement::{Place, Sql};
@@ -45,8 +46,8 @@ pub(super) struct Over<'o> {
     pub(super) spec: Option<&'o Spec>,
 }
 
-/// Notes what follows the ends of runs. Says whether somebody waits for one of them.
-pub(super) async fn follow(unit: &mut Unit<'_>, over: &[Over<'_>]) -> Try<bool> {
+/// Notes what follows the ends of runs.
+pub(super) async fn follow(unit: &mut Unit<'_>, over: &[Over<'_>]) -> Try<Wake> {
     let mut ended = Vec::new();
     let mut pending = Vec::new();
     let mut deliveries = Vec::new();
@@ -64,11 +65,11 @@ pub(super) async fn follow(unit: &mut Unit<'_>, over: &[Over<'_>]) -> Try<bool> 
             deliveries.push(NewDelivery { job, run, to: &reply.to, now: one.outcome.finish_time });
         }
     }
-    let others_wait = !ended.is_empty();
+    let wake = Wake { others_wait: !ended.is_empty(), notifies: !deliveries.is_empty(), ..Wake::default() };
     unit.insert(Sql::InsertEnded, Place::Fixed, ended).await?;
     unit.insert(Sql::InsertPending, Place::Fixed, pending).await?;
     insert_deliveries(unit, &deliveries).await?;
-    Ok(others_wait)
+    Ok(wake)
 }
 
 /// Rows by the month of their jobs.

@@ -42,6 +42,25 @@ fn ids(jobs: &[JobId]) -> Vec<Value> {
     jobs.iter().map(|job| Value::Int(job.0)).collect()
 }
 
+/// Ids of jobs in ascending order, none named twice.
+enum Ids<'i> {
+    /// Each is one more than the one before: the first and the last. Whoever finds them by this range finds no others.
+    InARow(JobId, JobId),
+    /// Others may stand between them.
+    Scattered(&'i [JobId]),
+}
+
+impl<'i> Ids<'i> {
+    fn of(jobs: &'i [JobId]) -> Self {
+        match (jobs.first(), jobs.last()) {
+            (Some(first), Some(last)) if last.0 - first.0 == jobs.len() as i64 - 1 => {
+                Ids::InARow(*first, *last)
+            }
+            _ => Ids::Scattered(jobs),
+        }
+    }
+}
+
 /// The guards of leases: what they were when they were seen.
 fn guards_of_leases(leases: &[&LeaseRow]) -> Vec<Value> {
     let guard = |row: &&LeaseRow| {
@@ -53,8 +72,21 @@ fn guards_of_leases(leases: &[&LeaseRow]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::MONTH_TABLES;
+    use super::{Ids, MONTH_TABLES};
+    use crate::model::JobId;
     use crate::store::dialect::{Dialect, statements};
+
+    #[test]
+    fn ids_stand_in_a_row_or_not() {
+        let kind = |ids: &[i64]| match Ids::of(&ids.iter().copied().map(JobId).collect::<Vec<_>>()) {
+            Ids::InARow(first, last) => Some((first.0, last.0)),
+            Ids::Scattered(_) => None,
+        };
+        assert_eq!(kind(&[7]), Some((7, 7)));
+        assert_eq!(kind(&[7, 8, 9]), Some((7, 9)));
+        assert_eq!(kind(&[7, 9]), None);
+        assert_eq!(kind(&[]), None);
+    }
 
     #[test]
     fn the_tables_of_a_month_are_those_that_are_made() {

@@ -1,9 +1,10 @@
 //! Walks over job ids: what lists filter and read in pages.
 
-use crate::model::{JobId, Month, Order};
+use crate::model::{JobId, Month, Order, RouteId};
 use crate::store::fault::Try;
+use crate::store::rows::{LANES_DUE, PARENTS};
 use crate::store::sql_store::SqlStore;
-use crate::store::statement::{Place, Sql};
+use crate::store::statement::{Place, Sql, filled};
 use crate::store::unit::{Unit, read};
 use crate::store::value::{Value, key, values};
 use crate::store::verbs::batch::read_batch;
@@ -12,7 +13,7 @@ use crate::store::{Result, Walk, WalkSource};
 impl SqlStore {
     pub(crate) async fn walk(&self, walk: &Walk) -> Result<Vec<JobId>> {
         match walk.source {
-            WalkSource::Live => read!(self.engine, |unit| read_ids(unit, Place::Fixed, walk)),
+            WalkSource::Live(_) => read!(self.engine, |unit| read_ids(unit, Place::Fixed, walk)),
             WalkSource::Month(month) | WalkSource::Label(month, ..) | WalkSource::Batch(month, _) => {
                 self.walk_month(walk, month).await
             }
@@ -53,7 +54,8 @@ async fn read_ids(unit: &mut Unit<'_>, place: Place, walk: &Walk) -> Try<Vec<Job
         WalkSource::Label(_, kind, value) => {
             (Sql::WalkLabelUp, Sql::WalkLabelDown, values![kind.code(), key(value), beyond])
         }
-        WalkSource::Live => (Sql::WalkLiveUp, Sql::WalkLiveDown, values![beyond, beyond]),
+        WalkSource::Live(None) => (Sql::WalkLiveUp, Sql::WalkLiveDown, values![beyond, beyond]),
+        WalkSource::Live(Some(routes)) => return read_routes(unit, routes, walk, beyond).await,
         WalkSource::Batch(_, batch_id) => {
             return read_batch(unit, place, batch_id, (walk.order, beyond), walk.limit).await;
         }
@@ -64,5 +66,18 @@ async fn read_ids(unit: &mut Unit<'_>, place: Place, walk: &Walk) -> Try<Vec<Job
         Order::NewestFirst => down,
     };
     let rows = unit.fetch(sql, place, bound).await?;
+    rows.into_iter().map(|mut row| Ok(JobId(row.int()?))).collect()
+}
+
+/// What runs, and what waits under some routes, or for its parents, or for its time in a lane.
+async fn read_routes(unit: &mut Unit<'_>, routes: &[RouteId], walk: &Walk, beyond: i64) -> Try<Vec<JobId>> {
+    let sql = match walk.order {
+        Order::OldestFirst => Sql::WalkRoutesUp,
+        Order::NewestFirst => Sql::WalkRoutesDown,
+    };
+    let everywhere: Vec<RouteId> = [PARENTS, LANES_DUE].iter().chain(routes).copied().collect();
+    let routes = filled(&everywhere);
+    let bound = routes.iter().map(|route| Value::from(*route)).chain(values![beyond, beyond, walk.limit]);
+    let rows = unit.fetch_rows(sql, Place::Fixed, routes.len(), bound.collect()).await?;
     rows.into_iter().map(|mut row| Ok(JobId(row.int()?))).collect()
 }
