@@ -32,6 +32,7 @@ mod list;
 mod lock;
 mod lock_queue;
 mod overview;
+mod pace;
 mod prepare;
 mod queues;
 mod read;
@@ -47,7 +48,8 @@ mod transient;
 mod unit;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub use calls::*;
 pub use deliveries::ListDeliveriesCall;
@@ -73,6 +75,7 @@ use group::Group;
 use hub::Hub;
 use ids::Ids;
 use lock_queue::LockQueues;
+use pace::Pace;
 use recurring::Recurring;
 use report::{FinishWork, LogWork, ProgressWork};
 use room::Room;
@@ -97,6 +100,8 @@ pub(crate) struct Core {
     pub(crate) estimates: Estimates,
     pub(crate) figures: Figures,
     pub(crate) settling: Settling,
+    /// How often what runs is looked through for timeouts that are over.
+    pub(crate) timeouts: Mutex<Pace>,
     pub(crate) recurring: Recurring,
     pub(crate) transients: Transients,
     /// Rung when an outcome may have left a notification.
@@ -136,6 +141,7 @@ impl Engine {
             hub: Arc::default(),
             locks: Arc::default(),
             settling: Settling::default(),
+            timeouts: Mutex::new(Pace::new(Duration::ZERO)),
             estimates: Estimates::default(),
             figures: Figures::default(),
             recurring: Recurring::default(),

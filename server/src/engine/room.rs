@@ -7,10 +7,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::pace::Pace;
 use super::routes::Routes;
 use super::sessions::SessionLink;
 use super::{Error, Result};
@@ -79,16 +80,19 @@ struct Inner {
 }
 
 /// Looks at the table: when the last one ended, and when the next is due.
-#[derive(Default)]
 struct Looks {
     /// How many have begun.
     begun: u64,
     /// The number of the last that ended.
     ended: u64,
-    ended_at: Option<Instant>,
-    /// How long to wait after it.
-    pause: Duration,
+    pace: Pace,
     wanted: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { begun: 0, ended: 0, pace: Pace::new(limits::LOOK_INTERVAL), wanted: false }
+    }
 }
 
 /// A look under way.
@@ -97,9 +101,6 @@ pub(crate) struct Look {
     stamp: u64,
     begun_at: Instant,
 }
-
-/// Looks take a twentieth of one connection's time at most.
-const LOOK_SHARE: u32 = 20;
 
 /// Waiters matched with the groups they are to be served from.
 pub(crate) struct Plan {
@@ -197,10 +198,7 @@ impl Room {
     /// look that is not old, to hold nothing due that this waiter serves: older jobs come first.
     pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {
         let mut inner = self.lock();
-        if routes.is_paused(&route.queue)
-            || routes.is_limited(&route.queue)
-            || inner.looks.ended_at.is_none_or(|at| at.elapsed() > 2 * inner.looks.pause)
-        {
+        if routes.is_paused(&route.queue) || routes.is_limited(&route.queue) || !inner.looks.pace.is_kept() {
             return None;
         }
         let due: Vec<Arc<Route>> = inner
@@ -261,8 +259,7 @@ impl Room {
         if waiters.is_empty() {
             return None;
         }
-        let at_once = clock::instant();
-        Some(looks.ended_at.filter(|_| !looks.wanted).map_or(at_once, |ended| ended + looks.pause))
+        Some(if looks.wanted { clock::instant() } else { looks.pace.due_at() })
     }
 
     /// A look begins; hints that come from now on outlive it.
@@ -283,8 +280,7 @@ impl Room {
         inner.full.clear();
         let looks = &mut inner.looks;
         looks.ended = look.number;
-        looks.ended_at = Some(clock::instant());
-        looks.pause = limits::LOOK_INTERVAL.max(look.begun_at.elapsed() * LOOK_SHARE);
+        looks.pace.ended(look.begun_at);
         drop(inner);
         self.wake.notify_one();
     }

@@ -1,10 +1,11 @@
 //! Sweeps: what time does to jobs. They take no input, are idempotent, and any replica may do them.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::unit::unit;
 use super::{Core, Engine, Result};
+use crate::clock;
 use crate::model::{CancelReason, Ended, Month, Time, limits};
 use crate::store::{CancelOrder, Finish, Finished, OnLocked, SweptLease, Tick};
 
@@ -78,8 +79,7 @@ impl Core {
             }
         }
         self.sweep_lost().await?;
-        self.sweep_overdue(tick).await?;
-        self.tell_timeouts(tick).await?;
+        self.sweep_timeouts(tick).await?;
         self.sweep_forced(tick).await?;
         self.sweep_expired(tick).await?;
         self.sweep_lanes(tick).await?;
@@ -89,6 +89,19 @@ impl Core {
     async fn sweep_lost(&self) -> Result<()> {
         let lost = self.store.lost_leases(limits::SWEEP_ROWS_MAX).await?;
         self.end_swept(&lost, |lease| Ended::Crashed { acknowledged: lease.acknowledged }).await
+    }
+
+    /// Looks through what runs for timeouts that are over.
+    async fn sweep_timeouts(&self, tick: Tick) -> Result<()> {
+        let pace = || self.timeouts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pace().is_due() {
+            return Ok(());
+        }
+        let begun_at = clock::instant();
+        self.sweep_overdue(tick).await?;
+        self.tell_timeouts(tick).await?;
+        pace().ended(begun_at);
+        Ok(())
     }
 
     async fn sweep_overdue(&self, tick: Tick) -> Result<()> {

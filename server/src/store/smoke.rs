@@ -660,6 +660,12 @@ async fn walks_go_both_ways(bench: Bench) {
         let newest = bench.store.walk(&walk(Order::NewestFirst, Some(jobs[4]), 1)).await.unwrap();
         assert_eq!(newest, [wanted[wanted.len() - 2]]);
     }
+    let here = bench.store.routes(&[Spec::new(Work::Command("Test".into())).route()]).await.unwrap();
+    for (routes, wanted) in [(here, jobs.clone()), (vec![RouteId(i64::MAX)], Vec::new())] {
+        let source = WalkSource::Live(Some(routes));
+        let walk = Walk { source, order: Order::OldestFirst, after: None, limit: 10 };
+        assert_eq!(bench.store.walk(&walk).await.unwrap(), wanted);
+    }
     let none =
         Walk { source: WalkSource::Month(Month(190001)), order: Order::OldestFirst, after: None, limit: 1 };
     assert!(bench.store.walk(&none).await.unwrap().is_empty());

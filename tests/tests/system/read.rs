@@ -16,6 +16,7 @@ on_both!(
     a_parent_comes_along_when_asked_for,
     jobs_are_listed_newest_first_and_oldest_first_in_pages_without_gaps_or_doubles,
     a_list_is_filtered_by_each_field,
+    a_list_of_what_lives_finds_jobs_wherever_they_wait,
     a_list_of_a_month_holds_the_jobs_stored_in_it,
     a_page_that_begins_before_new_jobs_came_goes_on_where_it_stood,
     attempts_are_listed_in_pages_oldest_first,
@@ -233,6 +234,60 @@ async fn a_list_is_filtered_by_each_field(server: &Server) {
     let to = JobFilter { create_time_to: created, ..f() };
     let ids = all_pages(server, ListJobsRequest { filter: Some(to), ..Default::default() }).await;
     assert!(!ids.contains(&one));
+}
+
+async fn a_list_of_what_lives_finds_jobs_wherever_they_wait(server: &Server) {
+    let mail = || JobOptions { queue: "mail".into(), ..Default::default() };
+    let in_lane = || JobOptions { worker: Some("one".into()), ..mail() };
+    let mut worker = HandWorker::register(server, &["held"]).await;
+    let held = server.enqueue(command("held")).await.job_id;
+    worker.claim_one().await;
+    let ready = server.enqueue(command_with("work", mail())).await.job_id;
+    let delayed = JobOptions { delay: seconds(3_600.0), ..mail() };
+    let delayed = server.enqueue(command_with("work", delayed)).await.job_id;
+    let on = pb::Dependency { parent: Some(pb::dependency::Parent::JobId(held)), condition: 0 };
+    let blocked = JobOptions { depends_on: vec![on], ..mail() };
+    let blocked = server.enqueue(command_with("work", blocked)).await.job_id;
+    let first = server.enqueue(command_with("work", in_lane())).await.job_id;
+    let second = server.enqueue(command_with("work", in_lane())).await.job_id;
+    let later = JobOptions { delay: seconds(3_600.0), ..in_lane() };
+    let later = server.enqueue(command_with("work", later)).await.job_id;
+    let other_command = server.enqueue(command_with("other", mail())).await.job_id;
+    let other_queue = server.enqueue(command("work")).await.job_id;
+
+    let of_work = vec![ready, delayed, blocked, first, second, later];
+    let f = JobFilter::default;
+    let with = |ids: &[i64], more: i64| [ids, &[more]].concat();
+    let cases = [
+        ("queue", JobFilter { queue: "mail".into(), ..f() }, with(&of_work, other_command)),
+        ("command", JobFilter { command: "work".into(), ..f() }, with(&of_work, other_queue)),
+        ("both", JobFilter { queue: "mail".into(), command: "work".into(), ..f() }, of_work),
+        ("what runs", JobFilter { command: "held".into(), ..f() }, vec![held]),
+        ("a command that nobody knows", JobFilter { command: "nobody".into(), ..f() }, vec![]),
+        ("an API", JobFilter { api: "target".into(), ..f() }, vec![]),
+    ];
+    let live = [JobState::Scheduled, JobState::Blocked, JobState::Queued, JobState::Running];
+    for (what, filter, wanted) in cases {
+        let filter = JobFilter { states: live.map(i32::from).to_vec(), ..filter };
+        for (order, page_size) in [(ListOrder::OldestFirst, 0), (ListOrder::NewestFirst, 2)] {
+            let request = ListJobsRequest {
+                filter: Some(filter.clone()),
+                order: order.into(),
+                page_size,
+                ..Default::default()
+            };
+            let mut ids = all_pages(server, request).await;
+            if order == ListOrder::NewestFirst {
+                ids.reverse();
+            }
+            assert_eq!(ids, wanted, "by {what}, {order:?}");
+        }
+    }
+    let filter = JobFilter { queue: "mail".into(), command: "work".into(), ..f() };
+    let request = pb::CancelJobsRequest { filter: Some(filter), ..Default::default() };
+    let done = server.jobs().cancel_jobs(request).await.unwrap().into_inner();
+    assert_eq!(done.matched_count, 6, "{done:?}");
+    assert_eq!(server.summary(other_command).await.state(), JobState::Queued);
 }
 
 async fn a_list_of_a_month_holds_the_jobs_stored_in_it(server: &Server) {
