@@ -54,8 +54,7 @@ class Attempt(Held):
     ended = False
     """The handler has ended, or is no longer waited for."""
     task: asyncio.Task[None] | None = None
-    begun = False
-    """Its task has begun."""
+    """In which its handler waits, if it does."""
     stop_timers: tuple[asyncio.TimerHandle, ...] = ()
     """Ends of the graces of its stop signals."""
     pending: Sequence[Reported[EnqueuedJob]] = ()

@@ -164,7 +164,7 @@ class Session:
         """Stops all handlers now and gives their jobs back."""
         self._call(self._abort_now)
 
-    def ended(self, *ends: End) -> None:
+    def ended(self, ends: Sequence[End]) -> None:
         """Handlers have ended; those that end together are told together."""
         self.reports.post(functools.partial(self._ended_all, ends))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
+import contextvars
+import functools
 import inspect
 import logging
 import os
@@ -12,8 +15,10 @@ import signal
 import socket
 import sys
 import threading
+import time
+import types
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
@@ -423,7 +428,10 @@ class _Running:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._threads = Threads("haulier-job")
+        self._waiting = collections.deque[Attempt]()
+        """Whose handlers are to begin."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """Those in which a handler waits."""
         self._ended: list[End] = []
         self._telling = False
         self._local: dict[PeriodicWorker, asyncio.Task[None]] = {}
@@ -455,6 +463,7 @@ class _Running:
             raise
         finally:
             await self._stop_local()
+            self._waiting.clear()
             for task in list(self._tasks):
                 task.cancel()
             self._threads.close()
@@ -528,32 +537,68 @@ class _Running:
                 self._threads.run(_SyncRun(attempt))
         if waiting:
             try:
-                self._loop.call_soon_threadsafe(self._start_tasks, waiting)
+                self._loop.call_soon_threadsafe(self._start_handlers, waiting)
             except RuntimeError:  # the program's event loop is gone: its handlers can never run
                 for attempt in waiting:
-                    attempt.session.ended((attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False)))
+                    attempt.session.ended([(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))])
 
     def cancel(self, attempt: Attempt) -> None:
         if attempt.definition.is_async:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_cancel_task, attempt)
 
-    def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
-        end = self._end
+    def _start_handlers(self, attempts: Sequence[Attempt]) -> None:
+        self._waiting.extend(attempts)
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Makes tasks for handlers that wait to begin: two, each of which is followed by two others when its handler waits."""
         eagerly = _EAGER and self._loop.get_task_factory() is None
-        self._telling = True  # below, after the first step of each: those that end with it are told together
+        for _ in range(min(2, len(self._waiting))):
+            work = self._run_handlers()
+            if not eagerly:
+                self._loop.create_task(work)
+            else:
+                _begin_eagerly(work, self._loop)
+                if not self._waiting:
+                    return
+
+    async def _run_handlers(self) -> None:
+        """Runs handlers one after the other, for as long as they end without having waited; the first that waits keeps the task.
+
+        So most tasks are made for a row of handlers, and yet no handler meets what another has done to its task: each has a
+        context of its own, and one that has waited, cancelled its task or still holds it is the last that runs in it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        waiting, end, loop = self._waiting, self._end, self._loop
+        cancelled = getattr(task, "cancelling", None) or functools.partial(getattr, task, "_must_cancel")  # before 3.11
+        holders = sys.getrefcount(task)
+        until = time.monotonic() + limits.HANDLERS_TURN
+        attempt = work = context = None
+        awaited: Any = None
+        self._telling = True  # below: those that end in this turn are told together
         try:
-            for attempt in attempts:
+            while waiting:
+                attempt = waiting.popleft()
                 work = _run_async(attempt, end)
-                task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
-                if not task.done():
+                context = contextvars.copy_context()
+                try:
+                    awaited = context.run(work.send, None)
+                except StopIteration:
+                    work = None
+                    if cancelled() or sys.getrefcount(task) != holders or time.monotonic() > until:
+                        break
+                else:
                     attempt.task = task
                     self._tasks.add(task)
+                    break
         finally:
-            if eagerly:
-                self._tell_ended()
-            else:
-                self._loop.call_soon(self._tell_ended)
+            if waiting:
+                loop.call_soon(self._take_up)
+            self._tell_ended()
+        if work is not None and context is not None:
+            await _go_on(work, awaited, context)
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
@@ -569,7 +614,7 @@ class _Running:
         self._telling = False
         if self._ended:
             ended, self._ended = self._ended, []
-            ended[0][0].session.ended(*ended)
+            ended[0][0].session.ended(ended)
 
     # Periodic and background workers
 
@@ -598,18 +643,34 @@ def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventL
     return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
 
 
+@types.coroutine
+def _go_on(work: Coroutine[Any, Any, None], awaited: Any, context: contextvars.Context) -> Generator[Any, Any, None]:
+    """Goes on with a coroutine that waits, in its context."""
+    while True:
+        step: Callable[[Any], Any]
+        try:
+            given = yield awaited
+            step = work.send
+        except BaseException as error:
+            given = error
+            step = work.throw
+        try:
+            awaited = context.run(step, given)
+        except StopIteration:
+            return
+
+
 def _cancel_task(attempt: Attempt) -> None:
-    # One that has not begun sees its stop signal when it does; cancelled before, it would never tell of its end.
-    if attempt.begun and attempt.task is not None and not attempt.task.done():
+    # One that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
+    if attempt.task is not None:
         attempt.task.cancel()
 
 
 async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
-    attempt.begun = True
     _current.set(attempt)
     binding = True
     try:
-        # A stop signal that came before the task began has cancelled nothing yet.
+        # A stop signal that came before it began has cancelled nothing yet.
         if attempt.stop is not None:
             raise asyncio.CancelledError
         definition = attempt.definition
@@ -657,7 +718,7 @@ class _SyncRun:
             outcome = outcome_of_result(attempt, result)
         except BaseException as error:
             outcome = outcome_of_error(attempt, error, binding=binding)
-        attempt.session.ended((attempt, outcome))
+        attempt.session.ended([(attempt, outcome)])
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:
