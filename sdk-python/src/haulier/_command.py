@@ -195,28 +195,38 @@ def _bind_whole(only: inspect.Parameter, kind: Any, *, takes_job: bool) -> Bind:
 
 def _bind_keywords(kinds: dict[str, Any], required: frozenset[str], *, takes_job: bool, rest: bool) -> Bind:
     """For a handler whose parameters are the keys of the request."""
-    readers = {name: (converter(kind), f"request.{name}") for name, kind in kinds.items()}
+    readers = {name: (kind if kind in _PLAIN else None, converter(kind), f"request.{name}") for name, kind in kinds.items()}
+    count = len(kinds)
 
     def bind(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = cast("dict[str, Any]", request) if isinstance(request, dict) else _named(request, kinds)
-        if not given.keys() >= required:
-            missing = next(name for name in kinds if name in required and name not in given)
-            raise UnreadableRequestError(f"request: {missing} is missing")
+        if len(given) != count or rest:
+            check(given)
         arguments: dict[str, Any] = {}
         for name, value in given.items():
             reader = readers.get(name)
             if reader is not None:
-                read, path = reader
-                arguments[name] = read(value, path)
+                plain, read, path = reader
+                arguments[name] = value if type(value) is plain else read(value, path)
             elif rest:
                 arguments[name] = value
             else:
+                check(given)
                 raise UnreadableRequestError(
                     f"request: {name} is not one of the parameters ({', '.join(kinds) or 'there are none'})"
                 )
         return ((job,) if takes_job else ()), arguments
 
+    def check(given: dict[str, Any]) -> None:
+        if not given.keys() >= required:
+            missing = next(name for name in kinds if name in required and name not in given)
+            raise UnreadableRequestError(f"request: {missing} is missing")
+
     return bind
+
+
+_PLAIN = (str, int, bool, list, dict)
+"""Types whose values JSON has as they are."""
 
 
 def _named(request: Any, kinds: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import logging
 import random
 import time
@@ -162,6 +163,10 @@ class Reports:
     def attempts(self) -> list[Attempt]:
         """Everything held."""
         return list(self._held.values())
+
+    def attempts_since(self, received: float) -> list[Attempt]:
+        """What is held and was received after that time on the monotonic clock."""
+        return list(itertools.takewhile(lambda attempt: attempt.received > received, reversed(self._held.values())))
 
     def received(self, claim_loop: int, sequence: int, told: Callable[[], None]) -> None:
         """Says that a claim's answer arrived; calls `told` when it was sent."""

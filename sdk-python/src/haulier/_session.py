@@ -130,8 +130,9 @@ class Session:
         self._starting = collections.deque[tuple[float, list[Attempt]]]()
         """What waits for its `received` to be sent, and since when."""
         self._late_start: asyncio.TimerHandle | None = None
-        self._young: list[Attempt] = []
-        """What has started so lately that its timeout was not looked at."""
+        self._young_timer: asyncio.TimerHandle | None = None
+        self._watched = 0.0
+        """The timeouts of attempts that were received until then have been looked at."""
         self._timeout_timer: asyncio.TimerHandle | None = None
         self._timeouts_at = 0.0
         self._moved = Bell()
@@ -399,15 +400,15 @@ class Session:
                 if attempt.leased.strict:
                     self._stop(attempt, _IN_DOUBT)
         assert self._loop is not None
-        if not self._young:
-            self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
-        self._young += starting
+        if self._young_timer is None:
+            self._young_timer = self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
         self._runner.start(starting)
 
     def _watch_young(self) -> None:
         """Most handlers have ended before anyone needs to know their timeouts: only those of the others are looked at."""
-        young, self._young = self._young, []
-        self._watch_timeouts([attempt for attempt in young if not attempt.ended])
+        self._young_timer = None
+        since, self._watched = self._watched, time.monotonic()
+        self._watch_timeouts([attempt for attempt in self.reports.attempts_since(since) if not attempt.ended])
 
     def _watch_timeouts(self, attempts: Sequence[Attempt]) -> None:
         """Sees to it that `_timeouts` runs when the first of these is over. One timer serves all attempts."""

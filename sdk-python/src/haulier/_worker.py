@@ -571,34 +571,29 @@ class _Running:
         """
         task = asyncio.current_task()
         assert task is not None
-        waiting, end, loop = self._waiting, self._end, self._loop
+        waiting, end = self._waiting, self._end
         cancelled = getattr(task, "cancelling", None) or functools.partial(getattr, task, "_must_cancel")  # before 3.11
         holders = sys.getrefcount(task)
         until = time.monotonic() + limits.HANDLERS_TURN
-        attempt = work = context = None
-        awaited: Any = None
+        waits: _Waits | None = None
         self._telling = True  # below: those that end in this turn are told together
         try:
             while waiting:
                 attempt = waiting.popleft()
-                work = _run_async(attempt, end)
                 context = contextvars.copy_context()
-                try:
-                    awaited = context.run(work.send, None)
-                except StopIteration:
-                    work = None
-                    if cancelled() or sys.getrefcount(task) != holders or time.monotonic() > until:
-                        break
-                else:
+                waits = context.run(_begin, attempt, end)
+                if waits is not None:
                     attempt.task = task
                     self._tasks.add(task)
                     break
+                if cancelled() or sys.getrefcount(task) != holders or time.monotonic() > until:
+                    break
         finally:
             if waiting:
-                loop.call_soon(self._take_up)
+                self._loop.call_soon(self._take_up)
             self._tell_ended()
-        if work is not None and context is not None:
-            await _go_on(work, awaited, context)
+        if waits is not None:
+            await _go_on(attempt, waits, context, end)
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
@@ -643,30 +638,19 @@ def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventL
     return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
 
 
-@types.coroutine
-def _go_on(work: Coroutine[Any, Any, None], awaited: Any, context: contextvars.Context) -> Generator[Any, Any, None]:
-    """Goes on with a coroutine that waits, in its context."""
-    while True:
-        step: Callable[[Any], Any]
-        try:
-            given = yield awaited
-            step = work.send
-        except BaseException as error:
-            given = error
-            step = work.throw
-        try:
-            awaited = context.run(step, given)
-        except StopIteration:
-            return
-
-
 def _cancel_task(attempt: Attempt) -> None:
     # One that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
     if attempt.task is not None:
         attempt.task.cancel()
 
 
-async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
+_Ended = Callable[[Attempt, "report_pb2.OutcomeReport | None"], None]
+_Waits = tuple[Coroutine[Any, Any, Any], Any]
+"""A coroutine, and what it waits for."""
+
+
+def _begin(attempt: Attempt, end: _Ended) -> _Waits | None:
+    """Begins a handler. None: it has ended, without having waited for anything."""
     _current.set(attempt)
     binding = True
     try:
@@ -677,18 +661,65 @@ async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.Outcom
         job = attempt.job if definition.takes_job else None
         arguments, keywords = definition.bind(job, read_request(attempt.leased))
         binding = False
-        result = await definition.handler(*arguments, **keywords)
-        for made in attempt.pending:
-            if not made.looked_at:
-                await made
+        work = definition.handler(*arguments, **keywords)
+        if type(work) is not types.CoroutineType:
+            work = _wait_for(work)
+        try:
+            return work, work.send(None)
+        except StopIteration as ended:
+            result = ended.value
+        if attempt.pending:
+            work = _wait_for_pending(attempt, result)
+            try:
+                return work, work.send(None)
+            except StopIteration:
+                pass
         outcome = outcome_of_result(attempt, result)
     except BaseException as error:
-        outcome = outcome_of_error(attempt, error, binding=binding)
-        end(attempt, outcome)
+        end(attempt, outcome_of_error(attempt, error, binding=binding))
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return None
+    end(attempt, outcome)
+    return None
+
+
+async def _go_on(attempt: Attempt, waits: _Waits, context: contextvars.Context, end: _Ended) -> None:
+    """Runs the rest of a handler that waits."""
+    try:
+        result = await _steps(*waits, context)
+        await _wait_for_pending(attempt, result)
+        outcome = context.run(outcome_of_result, attempt, result)
+    except BaseException as error:
+        end(attempt, outcome_of_error(attempt, error, binding=False))
         if isinstance(error, KeyboardInterrupt):
             raise
         return
     end(attempt, outcome)
+
+
+@types.coroutine
+def _steps(work: Coroutine[Any, Any, Any], awaited: Any, context: contextvars.Context) -> Generator[Any, Any, Any]:
+    """All further steps of a coroutine, in its context; what it returns."""
+    while True:
+        step: Callable[[Any], Any]
+        try:
+            given = yield awaited
+            step = work.send
+        except BaseException as error:
+            given = error
+            step = work.throw
+        try:
+            awaited = context.run(step, given)
+        except StopIteration as ended:
+            return ended.value
+
+
+async def _wait_for_pending(attempt: Attempt, result: Any) -> Any:
+    for made in attempt.pending:
+        if not made.looked_at:
+            await made
+    return result
 
 
 class _SyncRun:
