@@ -38,7 +38,7 @@ from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
 from ._report import End, Reports, lease_seconds
 from ._transport import Complaints, Connection
-from .v1 import report_pb2
+from .v1 import lease_pb2, report_pb2
 from .v1 import worker_service_pb2 as pb
 
 T = TypeVar("T")
@@ -361,16 +361,9 @@ class Session:
                 await asyncio.sleep(limits.CLAIM_LINGER)  # jobs that came together often end together
 
     def _take(self, answer: pb.ClaimJobResponse, sequence: int) -> None:
-        attempts: list[Attempt] = []
         now = time.monotonic()
-        for leased in answer.jobs:
-            definition = self._definitions.get(leased.command)
-            if definition is None:
-                _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
-                definition = _unserved
-            attempt = Attempt(leased, definition, self, now)
-            if self.reports.hold(attempt):
-                attempts.append(attempt)
+        find = self._definitions.get
+        attempts = self.reports.hold([Attempt(job, find(job.command) or _unserved(job), self, now) for job in answer.jobs])
         self._busy += len(attempts)
         self._quiet.clear()
         # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
@@ -438,11 +431,7 @@ class Session:
         self._watch_timeouts(left)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
-        waited_for = [end for end in ends if not end[0].ended]
-        for attempt, _ in waited_for:
-            attempt.end()
-        self.reports.finish(waited_for)
-        self._freed(len(waited_for))
+        self._freed(self.reports.finish(ends))
 
     def _freed(self, slots: int) -> None:
         self._busy -= slots
@@ -576,7 +565,12 @@ def _bind_unserved(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, A
     raise RuntimeError("this worker process does not serve the command")
 
 
-_unserved = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, takes_job=False, is_async=False)
+_UNSERVED = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, takes_job=False, is_async=False)
+
+
+def _unserved(leased: lease_pb2.LeasedJob) -> CommandDefinition:
+    _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
+    return _UNSERVED
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:
