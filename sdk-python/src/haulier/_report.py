@@ -71,7 +71,7 @@ class ReportListener(Protocol):
 class Reports:
     """What is to be told, and the stream that tells it."""
 
-    def __init__(self, connection: Connection, listener: ReportListener) -> None:
+    def __init__(self, connection: Connection, listener: ReportListener, *bells: Bell) -> None:
         self._connection = connection
         self._listener = listener
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,6 +87,8 @@ class Reports:
         self._outcome_count = 0
         self._settled = False
         self._wake = Bell()
+        self._bells = (self._wake, *bells)
+        """What other threads ring, by their actions."""
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
         self._credit = 0
@@ -622,8 +624,14 @@ class Reports:
     def _take_inbox(self) -> None:
         self._inbox_woken = False
         inbox = self._inbox
-        while inbox:
-            inbox.popleft()()
+        for bell in self._bells:
+            bell.hold()
+        try:
+            while inbox:
+                inbox.popleft()()
+        finally:
+            for bell in self._bells:
+                bell.release()
 
     def _add_line(self, attempt: Attempt, line: Line) -> None:
         held = self._held.get(attempt.lease)

@@ -25,7 +25,7 @@ from ._attempt import Attempt, outcome_of_stop
 from ._bell import Bell
 from ._client import Client, EnqueueItem
 from ._command import CommandDefinition
-from ._convert import duration, seconds
+from ._convert import seconds
 from ._errors import (
     AbortedError,
     HaulierError,
@@ -122,7 +122,6 @@ class Session:
         self._runner = runner
         self._slots = slots
         self._drain_timeout = drain_timeout.total_seconds()
-        self.reports = Reports(connection, self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session_id = ""
         self._claim = ClaimLoop()
@@ -137,6 +136,7 @@ class Session:
         self._timeouts_at = 0.0
         self._moved = Bell()
         """Slots, outcomes or doubt changed: look again whether to claim."""
+        self.reports = Reports(connection, self, self._moved)
         self._quiet = asyncio.Event()
         """No handler runs."""
         self._quiet.set()
@@ -309,17 +309,13 @@ class Session:
     async def _claims(self) -> None:
         delay = limits.RETRY_DELAY_FIRST
         complaints = Complaints()
+        request = pb.ClaimJobRequest(session_id=self._session_id)
         while True:
             free = await self._free_slots()
-            sequence, ack_sequence = self._claim.begin()
+            request.sequence, request.ack_sequence = sequence, _ = self._claim.begin()
+            request.max_jobs = min(free, limits.CLAIM_JOBS_MAX)
             wait = self._max_wait * random.uniform(0.8, 1.0)
-            request = pb.ClaimJobRequest(
-                session_id=self._session_id,
-                sequence=sequence,
-                ack_sequence=ack_sequence,
-                max_jobs=min(free, limits.CLAIM_JOBS_MAX),
-                wait=duration(timedelta(seconds=wait)),
-            )
+            request.wait.FromMilliseconds(int(wait * 1000))
             try:
                 answer = await self._connection.call_once(
                     methods.CLAIM_JOB, request, "claim_job", wait + limits.CLAIM_ANSWER_GRACE

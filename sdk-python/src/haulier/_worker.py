@@ -24,6 +24,7 @@ from typing import Any, TypeVar, overload
 
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
+from ._bell import Waiter
 from ._client import Client
 from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
@@ -431,7 +432,9 @@ class _Running:
         self._waiting = collections.deque[Attempt]()
         """Whose handlers are to begin."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """Those in which a handler waits."""
+        """Those of handlers."""
+        self._idle: Waiter | None = None
+        """What a task waits for that has no handler to run."""
         self._ended: list[End] = []
         self._telling = False
         self._local: dict[PeriodicWorker, asyncio.Task[None]] = {}
@@ -549,10 +552,13 @@ class _Running:
 
     def _start_handlers(self, attempts: Sequence[Attempt]) -> None:
         self._waiting.extend(attempts)
-        self._take_up()
+        if self._idle is None or self._idle.done():
+            self._take_up()
+        else:
+            self._idle.wake()
 
     def _take_up(self) -> None:
-        """Makes tasks for handlers that wait to begin: two, each of which is followed by two others when its handler waits."""
+        """Makes tasks for handlers that wait for their turn: two, each of which is followed by two when its handler waits."""
         eagerly = _EAGER and self._loop.get_task_factory() is None
         for _ in range(min(2, len(self._waiting))):
             work = self._run_handlers()
@@ -566,16 +572,33 @@ class _Running:
     async def _run_handlers(self) -> None:
         """Runs handlers one after the other, for as long as they end without having waited; the first that waits keeps the task.
 
-        So most tasks are made for a row of handlers, and yet no handler meets what another has done to its task: each has a
-        context of its own, and one that has waited, cancelled its task or still holds it is the last that runs in it.
+        So a task is made for many handlers, and yet none meets what another has done to its task: each has a context of its own,
+        and one that has waited, cancelled its task or still holds it is the last that runs in it.
         """
         task = asyncio.current_task()
         assert task is not None
+        self._tasks.add(task)
+        try:
+            while True:
+                untouched, rest = self._run_row(task)
+                if rest is not None:
+                    await rest
+                if not untouched or self._idle is not None:
+                    return
+                self._idle = Waiter(loop=self._loop)
+                try:
+                    await self._idle
+                finally:
+                    self._idle = None
+        finally:
+            self._tasks.discard(task)
+
+    def _run_row(self, task: asyncio.Task[None]) -> tuple[bool, Coroutine[Any, Any, None] | None]:
+        """Runs handlers that wait for their turn. Whether the task can run others, and the rest of the last that ran in it."""
         waiting, end = self._waiting, self._end
         cancelled = getattr(task, "cancelling", None) or functools.partial(getattr, task, "_must_cancel")  # before 3.11
         holders = sys.getrefcount(task)
         until = time.monotonic() + limits.HANDLERS_TURN
-        waits: _Waits | None = None
         self._telling = True  # below: those that end in this turn are told together
         try:
             while waiting:
@@ -584,22 +607,20 @@ class _Running:
                 waits = context.run(_begin, attempt, end)
                 if waits is not None:
                     attempt.task = task
-                    self._tasks.add(task)
+                    return False, _go_on(attempt, waits, context, end)
+                if cancelled() or sys.getrefcount(task) != holders:
+                    return False, None
+                if time.monotonic() > until:
                     break
-                if cancelled() or sys.getrefcount(task) != holders or time.monotonic() > until:
-                    break
+            return True, None
         finally:
             if waiting:
-                self._loop.call_soon(self._take_up)
+                self._loop.call_soon(self._start_handlers, ())
             self._tell_ended()
-        if waits is not None:
-            await _go_on(attempt, waits, context, end)
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
-        if attempt.task is not None:
-            self._tasks.discard(attempt.task)
-            attempt.task = None
+        attempt.task = None
         self._ended.append((attempt, outcome))
         if not self._telling:
             self._telling = True
