@@ -345,7 +345,7 @@ class Reports:
         if self._progress:
             self._add_progress(message, room)
         self._first = False
-        return message if message.ListFields() else None
+        return message if message.ByteSize() else None
 
     def _add_heartbeat(self, message: pb.ReportJobsRequest) -> int:
         self._beat_due = False

@@ -315,7 +315,7 @@ class Session:
             request.sequence, request.ack_sequence = sequence, _ = self._claim.begin()
             request.max_jobs = min(free, limits.CLAIM_JOBS_MAX)
             wait = self._max_wait * random.uniform(0.8, 1.0)
-            request.wait.FromMilliseconds(int(wait * 1000))
+            request.wait.seconds, request.wait.nanos = int(wait), int(wait % 1 * 1e9)
             try:
                 answer = await self._connection.call_once(
                     methods.CLAIM_JOB, request, "claim_job", wait + limits.CLAIM_ANSWER_GRACE
@@ -381,7 +381,8 @@ class Session:
 
     def _start(self, attempts: list[Attempt]) -> None:
         starting, attempts[:] = attempts[:], []  # once only
-        self._starting = collections.deque(one for one in self._starting if one[1])
+        while self._starting and not self._starting[0][1]:
+            self._starting.popleft()
         if not starting:
             return
         if self.in_doubt:

@@ -431,6 +431,8 @@ class _Running:
         self._threads = Threads("haulier-job")
         self._waiting = collections.deque[Attempt]()
         """Whose handlers are to begin."""
+        self._resuming = False
+        """The next turn goes on with them."""
         self._tasks: set[asyncio.Task[None]] = set()
         """Those of handlers."""
         self._idle: Waiter | None = None
@@ -599,6 +601,7 @@ class _Running:
         cancelled = getattr(task, "cancelling", None) or functools.partial(getattr, task, "_must_cancel")  # before 3.11
         holders = sys.getrefcount(task)
         until = time.monotonic() + limits.HANDLERS_TURN
+        over = False
         self._telling = True  # below: those that end in this turn are told together
         try:
             while waiting:
@@ -610,13 +613,19 @@ class _Running:
                     return False, _go_on(attempt, waits, context, end)
                 if cancelled() or sys.getrefcount(task) != holders:
                     return False, None
-                if time.monotonic() > until:
+                over = time.monotonic() > until
+                if over:
                     break
             return True, None
         finally:
-            if waiting:
-                self._loop.call_soon(self._start_handlers, ())
+            if waiting and not self._resuming:
+                self._resuming = over  # one row in each turn, unless their handlers wait
+                self._loop.call_soon(self._resume)
             self._tell_ended()
+
+    def _resume(self) -> None:
+        self._resuming = False
+        self._start_handlers(())
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
