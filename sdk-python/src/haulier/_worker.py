@@ -674,6 +674,7 @@ def _cancel_task(attempt: Attempt) -> None:
         attempt.task.cancel()
 
 
+_COROUTINE: type[Any] = types.CoroutineType
 _Ended = Callable[[Attempt, "report_pb2.OutcomeReport | None"], None]
 _Waits = tuple[Coroutine[Any, Any, Any], Any]
 """A coroutine, and what it waits for."""
@@ -691,8 +692,8 @@ def _begin(attempt: Attempt, end: _Ended) -> _Waits | None:
         job = attempt.job if definition.takes_job else None
         arguments, keywords = definition.bind(job, read_request(attempt.leased))
         binding = False
-        work = definition.handler(*arguments, **keywords)
-        if type(work) is not types.CoroutineType:
+        work: Any = definition.handler(*arguments, **keywords)
+        if type(work) is not _COROUTINE:
             work = _wait_for(work)
         try:
             return work, work.send(None)
