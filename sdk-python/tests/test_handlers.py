@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from datetime import timedelta
@@ -16,7 +17,7 @@ from running import running
 
 from haulier import StopKind, StopSignal, Worker, current_job
 from haulier._attempt import Attempt
-from haulier._bell import Bell, Waiter
+from haulier._bell import Bell, Door, Waiter
 from haulier._held import COMPLETED, completed_bytes
 from haulier._limits import LEASE_BYTES_MAX
 from haulier._worker import _cancel_task, _Running
@@ -492,3 +493,38 @@ async def test_a_task_that_waits_for_a_waiter_can_be_cancelled() -> None:
         await asyncio.wait_for(task, 1)
     waiter.wake()  # nobody is there
     waiter.wake_soon()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_door_is_answered_for_any_thread_until_its_loop_is_closed(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError  # as the event loops of Windows that have no readers
+
+    loop = asyncio.new_event_loop()
+    if plain:
+        monkeypatch.setattr(loop, "add_reader", refuse)
+    answers: list[int] = []
+    door = Door(loop, lambda: answers.append(threading.get_ident()))
+
+    async def until(count: int) -> None:
+        while len(answers) < count:
+            await asyncio.sleep(0.001)
+
+    def knock() -> None:
+        for _ in range(100):
+            door.knock()
+
+    try:
+        door.knock()  # before the loop runs
+        loop.run_until_complete(asyncio.wait_for(until(1), 10))
+        for count in range(2, 5):
+            thread = threading.Thread(target=knock)
+            thread.start()
+            loop.run_until_complete(asyncio.wait_for(until(count), 10))
+            thread.join()
+        assert set(answers) == {threading.get_ident()}
+        door.close()
+    finally:
+        loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        door.knock()

@@ -1,9 +1,12 @@
-"""Wake-ups for one task."""
+"""Wake-ups: of one task, and of an event loop by other threads."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,3 +81,53 @@ class Bell:
                 await self._waiter
             finally:
                 self._waiter = None
+
+
+class Door:
+    """Where other threads ask an event loop for one thing, again and again.
+
+    On Linux by an eventfd, which costs both threads a third less than `call_soon_threadsafe`; elsewhere by that.
+    """
+
+    _fd = -1
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer: Callable[[], None]) -> None:
+        self._loop = loop
+        self._answer = answer
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # no more files can be opened
+                self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                try:
+                    loop.add_reader(self._fd, self._open)
+                except NotImplementedError:
+                    self._close_fd()
+
+    def knock(self) -> None:
+        """Asks; several knocks may have one answer. From any thread.
+
+        Raises:
+            RuntimeError: The event loop is closed.
+        """
+        if self._fd < 0 or self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._answer)
+        elif sys.platform == "linux":
+            os.eventfd_write(self._fd, 1)
+
+    def close(self) -> None:
+        """Answers no more. In the event loop."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+
+    def _open(self) -> None:
+        if sys.platform == "linux":
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._fd)
+        self._answer()
+
+    def _close_fd(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self._close_fd()  # not before: a thread that knocks late must not meet another file of that number

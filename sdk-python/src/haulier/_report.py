@@ -23,7 +23,7 @@ import grpc.aio
 
 from . import _limits as limits
 from ._attempt import unstorable
-from ._bell import Bell
+from ._bell import Bell, Door
 from ._errors import AbortedError, Cancelled
 from ._held import COMPLETED, Line, completed_bytes
 from ._methods import REPORT_JOBS
@@ -74,7 +74,7 @@ class Reports:
     def __init__(self, connection: Connection, listener: ReportListener, *bells: Bell) -> None:
         self._connection = connection
         self._listener = listener
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._door: Door | None = None
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._inbox_woken = False
         self._held: dict[str, Attempt] = {}
@@ -108,10 +108,10 @@ class Reports:
         self._inbox.append(action)
         if not self._inbox_woken:
             self._inbox_woken = True
-            loop = self._loop
-            if loop is not None:
+            door = self._door
+            if door is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                    loop.call_soon_threadsafe(self._take_inbox)
+                    door.knock()
 
     def log(self, attempt: Attempt, entry: report_pb2.LogEntry, room: int, logged: float) -> None:
         """Adds a log line."""
@@ -129,9 +129,14 @@ class Reports:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Says which loop the session runs in."""
-        self._loop = loop
+        self._door = Door(loop, self._take_inbox)
         if self._inbox:
             loop.call_soon(self._take_inbox)
+
+    def detach(self) -> None:
+        """The session's loop is about to end."""
+        if self._door is not None:
+            self._door.close()
 
     @property
     def held_count(self) -> int:

@@ -203,6 +203,7 @@ class Session:
             if not self.registered.done():
                 self.registered.set_result(None)
             await self._connection.close()
+            self.reports.detach()
 
     async def _register(self) -> bool:
         delay = 0.1

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, overload
 
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
-from ._bell import Waiter
+from ._bell import Door, Waiter
 from ._client import Client
 from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
@@ -445,6 +445,7 @@ class _Running:
         self._session: Session | None = None
         if worker.commands and _enabled("HAULIER_WORKER_ENABLED"):
             self._session = worker._session(self)  # noqa: SLF001
+        self._door = Door(self._loop, self._start_handlers)
 
     async def run(self) -> None:
         for local in self._worker._local:  # noqa: SLF001
@@ -468,6 +469,7 @@ class _Running:
             raise
         finally:
             await self._stop_local()
+            self._door.close()
             self._waiting.clear()
             for task in list(self._tasks):
                 task.cancel()
@@ -541,8 +543,9 @@ class _Running:
             else:
                 self._threads.run(_SyncRun(attempt))
         if waiting:
+            self._waiting.extend(waiting)
             try:
-                self._loop.call_soon_threadsafe(self._start_handlers, waiting)
+                self._door.knock()
             except RuntimeError:  # the program's event loop is gone: its handlers can never run
                 for attempt in waiting:
                     attempt.session.ended([(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))])
@@ -552,8 +555,8 @@ class _Running:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_cancel_task, attempt)
 
-    def _start_handlers(self, attempts: Sequence[Attempt]) -> None:
-        self._waiting.extend(attempts)
+    def _start_handlers(self) -> None:
+        self._resuming = False
         if self._idle is None or self._idle.done():
             self._take_up()
         else:
@@ -620,12 +623,8 @@ class _Running:
         finally:
             if waiting and not self._resuming:
                 self._resuming = over  # one row in each turn, unless their handlers wait
-                self._loop.call_soon(self._resume)
+                self._loop.call_soon(self._start_handlers)
             self._tell_ended()
-
-    def _resume(self) -> None:
-        self._resuming = False
-        self._start_handlers(())
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
