@@ -297,11 +297,16 @@ def tell(what: str, measured: dict[str, Measured]) -> None:
     print(f"{what}: {'; '.join(f'{name} {one}' for name, one in measured.items())}; the SDK adds {adds}", flush=True)
 
 
+def numbers(text: str) -> list[int]:
+    """Numbers of slots, as they are given."""
+    return [int(one) for one in text.split(",")]
+
+
 async def main() -> None:
     """Measures everything."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
-    parser.add_argument("--slots", help="numbers of slots of the worker, such as 1,10; without enqueue")
+    parser.add_argument("--slots", type=numbers, help="numbers of slots of the worker, such as 1,10; without enqueue")
     parser.add_argument("--rounds", type=int, help="rounds of which the least counts")
     parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -311,13 +316,12 @@ async def main() -> None:
     quick = arguments.quick
     calls, count, rounds = (200, 200, 1) if quick else (5_000, 5_000, 4)
     rounds = arguments.rounds or rounds
-    chosen = [int(slots) for slots in (arguments.slots or "1,10,50,200").split(",")]
     server = RealServer()
     server.start()
     try:
         if not arguments.slots:
             await enqueue(server.address, calls, rounds)
-        for slots in chosen:
+        for slots in arguments.slots or (1, 10, 50, 200):
             jobs = {1: count // 5, 10: count}.get(slots, count * 2 if slots < 100 else count * 4)
             await work(server.address, jobs, rounds, slots)
     finally:
