@@ -1,6 +1,6 @@
 """Measures what the SDK costs beside loops on bare grpc.aio that call the same methods, and how many jobs a worker process runs.
 
-    HAULIER_BIN=../target/release/haulier python benchmarks/bench.py [--quick]
+    HAULIER_BIN=../target/release/haulier python benchmarks/bench.py [--quick] [--slots 1,10] [--rounds 4]
 
 Method: a private server on SQLite. The loops take turns in one run, each round all of them; the least of the rounds counts, for
 calls/s and for CPU by `getrusage` of this process (all its threads, not the server).
@@ -297,10 +297,17 @@ def tell(what: str, measured: dict[str, Measured]) -> None:
     print(f"{what}: {'; '.join(f'{name} {one}' for name, one in measured.items())}; the SDK adds {adds}", flush=True)
 
 
+def numbers(text: str) -> list[int]:
+    """Numbers of slots, as they are given."""
+    return [int(one) for one in text.split(",")]
+
+
 async def main() -> None:
     """Measures everything."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
+    parser.add_argument("--slots", type=numbers, help="numbers of slots of the worker, such as 1,10; without enqueue")
+    parser.add_argument("--rounds", type=int, help="rounds of which the least counts")
     parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -308,11 +315,14 @@ async def main() -> None:
         return await be_worker(kind, address, queue, int(jobs), int(slots))
     quick = arguments.quick
     calls, count, rounds = (200, 200, 1) if quick else (5_000, 5_000, 4)
+    rounds = arguments.rounds or rounds
     server = RealServer()
     server.start()
     try:
-        await enqueue(server.address, calls, rounds)
-        for slots, jobs in ((1, count // 5), (10, count), (50, count * 2), (200, count * 4)):
+        if not arguments.slots:
+            await enqueue(server.address, calls, rounds)
+        for slots in arguments.slots or (1, 10, 50, 200):
+            jobs = {1: count // 5, 10: count}.get(slots, count * 2 if slots < 100 else count * 4)
             await work(server.address, jobs, rounds, slots)
     finally:
         server.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import subprocess
 import sys
 import typing
@@ -11,21 +12,32 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 import haulier
+import haulier.sync
 from haulier import (
+    ApiCall,
     Backoff,
     Callback,
+    Client,
     Dependency,
     DependencyCondition,
+    EnqueueItem,
+    HaulierError,
     InvalidArgumentError,
+    JobFilter,
     JobOptions,
+    LockKey,
     PriorityName,
+    RecurringTask,
     RefIdPolicy,
     ReplyBody,
     ReplyMode,
     RetryPolicy,
+    Schedule,
     WorkerOrder,
 )
 from haulier import _methods as methods
@@ -53,6 +65,111 @@ def test_every_method_is_there_with_its_types() -> None:
                 assert ours.request.DESCRIPTOR.full_name == method.input_type.full_name
                 assert ours.response.DESCRIPTOR.full_name == method.output_type.full_name
     assert not have
+
+
+# What only a worker speaks.
+OF_WORKERS = {"RegisterWorker", "ClaimJob", "ReportJobs", "UnregisterWorker"}
+# The calls whose method has another name: what is done to one job does not say `job`, a lock is an object.
+METHODS = {"EnqueueCommand": "enqueue", "GetJobByRefId": "get", "AcquireLock": "lock"}
+
+
+def method_of(call: str) -> str:
+    """The method that makes a call of the contract."""
+    words = re.findall("[A-Z][a-z]*", call)
+    return METHODS.get(call) or "_".join(word.lower() for word in words if word != "Job")
+
+
+class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
+    """Refuses every call, and remembers which it was."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def service(self, handler_call_details: Any) -> Any:
+        self.asked.append(handler_call_details.method.rpartition("/")[2])
+
+        async def refuse(_: Any, context: Any) -> None:
+            # Any other answer leaves open whether a lock is held now, which would be asked for once more.
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+async def answer_of(call: Any) -> None:
+    if hasattr(call, "__aiter__"):
+        await call.__aiter__().__anext__()
+    else:
+        await call
+
+
+async def test_every_call_of_the_contract_has_a_method_of_its_name() -> None:
+    refusing = Refusing()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((refusing,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    key = LockKey(name="n", owner_id="o", fencing_token=1)
+    schedule = Schedule(cron="@hourly")
+    found: set[str] = set()
+    async with Client(f"127.0.0.1:{port}") as client:
+        calls: list[tuple[str, Any]] = [
+            ("enqueue", lambda: client.enqueue("work")),
+            ("enqueue_api", lambda: client.enqueue_api(ApiCall(target="t", grpc_method="a.B/C"))),
+            ("enqueue_batch", lambda: client.enqueue_batch([EnqueueItem(command="work")])),
+            ("run_command", lambda: client.run_command("work")),
+            ("get", lambda: client.get(1)),
+            ("get", lambda: client.get("ref")),
+            ("list_jobs", lambda: client.list_jobs()),
+            ("watch", lambda: client.watch(1)),
+            ("watch_jobs", lambda: client.watch_jobs()),
+            ("cancel", lambda: client.cancel(1)),
+            ("cancel_jobs", lambda: client.cancel_jobs(JobFilter(tag="t"))),
+            ("requeue", lambda: client.requeue(1)),
+            ("requeue_jobs", lambda: client.requeue_jobs(JobFilter(tag="t"))),
+            ("list_attempts", lambda: client.list_attempts(1)),
+            ("list_logs", lambda: client.list_logs(1)),
+            ("get_batch", lambda: client.get_batch("b")),
+            ("list_deliveries", lambda: client.list_deliveries(1)),
+            ("replay_delivery", lambda: client.replay_delivery(1)),
+            ("explain", lambda: client.explain(1)),
+            ("put_recurring_task", lambda: client.put_recurring_task(RecurringTask(schedule=schedule, command="work"))),
+            ("get_recurring_task", lambda: client.get_recurring_task("n")),
+            ("list_recurring_tasks", lambda: client.list_recurring_tasks()),
+            ("delete_recurring_task", lambda: client.delete_recurring_task("n")),
+            ("pause_recurring_task", lambda: client.pause_recurring_task("n")),
+            ("resume_recurring_task", lambda: client.resume_recurring_task("n")),
+            ("trigger_recurring_task", lambda: client.trigger_recurring_task("n")),
+            ("preview_schedule", lambda: client.preview_schedule(schedule)),
+            ("get_queue", lambda: client.get_queue("q")),
+            ("list_queues", lambda: client.list_queues()),
+            ("pause_queue", lambda: client.pause_queue("q")),
+            ("resume_queue", lambda: client.resume_queue("q")),
+            ("update_queue", lambda: client.update_queue("q", concurrency_limit=1)),
+            ("lock", lambda: client.lock("n").acquire()),
+            ("renew_lock", lambda: client.renew_lock(key)),
+            ("release_lock", lambda: client.release_lock(key)),
+            ("list_locks", lambda: client.list_locks()),
+            ("break_lock", lambda: client.break_lock("n")),
+            ("list_workers", lambda: client.list_workers()),
+            ("drain_worker", lambda: client.drain_worker("w")),
+            ("get_overview", lambda: client.get_overview()),
+            ("list_commands", lambda: client.list_commands()),
+            ("list_servers", lambda: client.list_servers()),
+            ("list_history_months", lambda: client.list_history_months()),
+            ("export_history_month", lambda: client.export_history_month("2026-11")),
+            ("drop_history_month", lambda: client.drop_history_month("2026-11")),
+        ]
+        for name, make in calls:
+            assert name in make.__code__.co_names
+            with pytest.raises(HaulierError, match="refused"):
+                await answer_of(make())
+            asked, refusing.asked = refusing.asked, []
+            assert [method_of(call) for call in asked] == [name], asked
+            found.update(asked)
+    await server.stop(0)
+    every = {one.name for one in vars(methods).values() if isinstance(one, methods.Method)}
+    assert found == every - OF_WORKERS
+    assert not [name for name in {method_of(call) for call in found} if not hasattr(haulier.sync.Client, name)]
 
 
 def messages() -> dict[str, Any]:

@@ -54,8 +54,7 @@ class Attempt(Held):
     ended = False
     """The handler has ended, or is no longer waited for."""
     task: asyncio.Task[None] | None = None
-    begun = False
-    """Its task has begun."""
+    """In which its handler waits, if it does."""
     stop_timers: tuple[asyncio.TimerHandle, ...] = ()
     """Ends of the graces of its stop signals."""
     pending: Sequence[Reported[EnqueuedJob]] = ()
@@ -64,7 +63,7 @@ class Attempt(Held):
     _job: Callable[[], Job | None] = staticmethod(lambda: None)
     """The job, as long as anyone has it."""
     _log_bytes = 0
-    _log_dropped = 0
+    log_dropped = 0
     _log_waiters: tuple[concurrent.futures.Future[None], ...] = ()
 
     def __init__(self, leased: lease_pb2.LeasedJob, definition: CommandDefinition, session: Session, received: float) -> None:
@@ -132,7 +131,7 @@ class Attempt(Held):
                     self._log_waiters = (concurrent.futures.Future(),)
                 waiting = Reported(self._log_waiters[0])
             if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX:
-                self._log_dropped += 1
+                self.log_dropped += 1
                 return waiting
             self._log_bytes += size
         dropped = self.take_dropped()
@@ -143,10 +142,10 @@ class Attempt(Held):
 
     def take_dropped(self) -> report_pb2.LogEntry | None:
         """The line that tells of dropped lines, if there are any."""
-        if not self._log_dropped:
+        if not self.log_dropped:
             return None
         with _lock:
-            dropped, self._log_dropped = self._log_dropped, 0
+            dropped, self.log_dropped = self.log_dropped, 0
         text = f"{dropped} log lines were left out: they came faster than the server takes them"
         return log_entry(LogLevel.WARN, text, {})
 

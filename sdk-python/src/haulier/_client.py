@@ -30,6 +30,7 @@ from ._payload import Payload, convert, encode
 from ._records import (
     ApiCall,
     Batch,
+    CancelJobResult,
     CancelJobsResult,
     CancelReason,
     Command,
@@ -41,12 +42,9 @@ from ._records import (
     HistoryMonth,
     HistoryRecord,
     JobAttempt,
-    JobCancelResult,
     JobError,
-    JobEvent,
     JobFilter,
     JobResult,
-    JobsEvent,
     JobState,
     JobSummary,
     Keep,
@@ -61,12 +59,14 @@ from ._records import (
     RecurringTask,
     RequeueJobResult,
     RequeueJobsResult,
-    RunResult,
+    RunCommandResult,
     Schedule,
     SchedulePreview,
     Server,
     SnapshotEvent,
     TriggeredRun,
+    WatchEvent,
+    WatchJobsEvent,
     WatchUntil,
     WorkerProcess,
 )
@@ -331,7 +331,7 @@ class Client:
 
     async def start_command(
         self, command: str | Callable[..., Any] | object, request: Any = None, options: JobOptions | None = None
-    ) -> RunResult:
+    ) -> RunCommandResult:
         """As `run_command`, but returns at once: `watch`, `wait`, `get` and `cancel` take the ref id.
 
         Args:
@@ -345,7 +345,7 @@ class Client:
         message = _run_request(command, request, options, "start_command")
         message.detach = True
         answer = await self._connection.call(methods.RUN_COMMAND, message, operation="start_command", repeat=Repeat.REFUSED)
-        return read(RunResult, answer)
+        return read(RunCommandResult, answer)
 
     # Read and follow
 
@@ -404,7 +404,7 @@ class Client:
         resume_token: str | None = None,
         until: WatchUntil = WatchUntil.OUTCOME,
         include_logs: bool = True,
-    ) -> AsyncIterator[JobEvent]:
+    ) -> AsyncIterator[WatchEvent]:
         """Follows a job: a snapshot, then its changes, progress and log lines, and a last snapshot with the outcome.
 
         After a break it goes on where it stopped, as long as it takes.
@@ -428,7 +428,7 @@ class Client:
         filter: JobFilter | None = None,
         *,
         resume_token: str | None = None,
-    ) -> AsyncIterator[JobsEvent]:
+    ) -> AsyncIterator[WatchJobsEvent]:
         """Follows the jobs that match a filter: those that now do, then every change. Never ends by itself.
 
         Args:
@@ -541,7 +541,7 @@ class Client:
 
     # Cancel and requeue
 
-    async def cancel(self, job: int | str | EnqueuedJob, reason: str = "", *, grace: timedelta | None = None) -> JobCancelResult:
+    async def cancel(self, job: int | str | EnqueuedJob, reason: str = "", *, grace: timedelta | None = None) -> CancelJobResult:
         """Cancels a job: at once when it waits, cooperatively when it runs. Dependants are cancelled too.
 
         Args:
@@ -554,7 +554,7 @@ class Client:
         if grace is not None:
             message.grace.CopyFrom(duration(grace))
         answer = await self._connection.call(methods.CANCEL_JOB, message, operation="cancel")
-        return read(JobCancelResult, answer)
+        return read(CancelJobResult, answer)
 
     async def cancel_jobs(
         self,

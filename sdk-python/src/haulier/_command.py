@@ -196,9 +196,17 @@ def _bind_whole(only: inspect.Parameter, kind: Any, *, takes_job: bool) -> Bind:
 def _bind_keywords(kinds: dict[str, Any], required: frozenset[str], *, takes_job: bool, rest: bool) -> Bind:
     """For a handler whose parameters are the keys of the request."""
     readers = {name: (converter(kind), f"request.{name}") for name, kind in kinds.items()}
+    plain = {name: kind for name, kind in kinds.items() if any(kind is one for one in _PLAIN)}
+    plain_count = len(plain) if required <= plain.keys() else -1
 
     def bind(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = cast("dict[str, Any]", request) if isinstance(request, dict) else _named(request, kinds)
+        if len(given) == plain_count:
+            for name, value in given.items():
+                if type(value) is not plain.get(name):
+                    break
+            else:
+                return ((job,) if takes_job else ()), given  # every parameter, and nothing to be converted: nearly all are so
         if not given.keys() >= required:
             missing = next(name for name in kinds if name in required and name not in given)
             raise UnreadableRequestError(f"request: {missing} is missing")
@@ -217,6 +225,10 @@ def _bind_keywords(kinds: dict[str, Any], required: frozenset[str], *, takes_job
         return ((job,) if takes_job else ()), arguments
 
     return bind
+
+
+_PLAIN = (str, int, bool, list, dict)
+"""Types whose values are what JSON has."""
 
 
 def _named(request: Any, kinds: dict[str, Any]) -> dict[str, Any]:

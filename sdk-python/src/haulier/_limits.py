@@ -32,6 +32,8 @@ SLOTS_MAX: Final = 10_000
 CLAIM_JOBS_MAX: Final = 1_000
 CLAIM_LINGER: Final = 0.001
 """Seconds between the first free slot of a full worker process and its next claim."""
+HANDLERS_TURN: Final = 0.005
+"""Seconds that handlers which never wait may run one after the other before the event loop has its turn."""
 CLAIM_ANSWER_GRACE: Final = 5.0
 """Seconds after the longest wait in which the answer to a claim must have come."""
 RECEIVED_WAIT: Final = 1.0

@@ -60,7 +60,12 @@ class Payload:
 def decode(payload: payload_pb2.Payload) -> Any:
     """The value of a payload; None for an empty one."""
     if text := payload.json:
-        return _loads(text)
+        # As `json.loads`, without its search for white space where there is none.
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            return json_codec.loads(text)
+        return value if end == len(text) else json_codec.loads(text)
     kind = payload.WhichOneof("kind")
     if kind == "json":
         return json_codec.loads(payload.json)
@@ -147,15 +152,6 @@ _dumps: Callable[[object], str] = json_codec.JSONEncoder(
 ).encode
 
 _scan: Callable[[str, int], tuple[Any, int]] = cast("Any", json_codec.JSONDecoder()).scan_once
-
-
-def _loads(text: str) -> Any:
-    """As `json.loads`, without its search for white space where there is none."""
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration:
-        return json_codec.loads(text)
-    return value if end == len(text) else json_codec.loads(text)
 
 
 def _is_pydantic(kind: Any) -> bool:

@@ -15,6 +15,7 @@ __all__ = [
     "ApiCall",
     "AttemptOutcome",
     "Batch",
+    "CancelJobResult",
     "CancelJobsResult",
     "CancelReason",
     "CancelResult",
@@ -38,15 +39,12 @@ __all__ = [
     "HourStats",
     "HttpEndpoint",
     "JobAttempt",
-    "JobCancelResult",
     "JobCounts",
     "JobError",
-    "JobEvent",
     "JobFilter",
     "JobResult",
     "JobState",
     "JobSummary",
-    "JobsEvent",
     "ListOrder",
     "LockInfo",
     "LogEvent",
@@ -65,7 +63,7 @@ __all__ = [
     "RecurringTask",
     "RequeueJobResult",
     "RequeueJobsResult",
-    "RunResult",
+    "RunCommandResult",
     "Schedule",
     "SchedulePreview",
     "ServedCommand",
@@ -77,6 +75,8 @@ __all__ = [
     "SyncedEvent",
     "TriggeredRun",
     "WaitStats",
+    "WatchEvent",
+    "WatchJobsEvent",
     "WatchUntil",
     "WorkerProcess",
     "WorkerProcessStats",
@@ -551,7 +551,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobCancelResult:
+class CancelJobResult:
     """What a cancel came to."""
 
     result: CancelResult
@@ -586,7 +586,7 @@ class RequeueJobsResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunCommandResult:
     """What a transient run came to so far."""
 
     ref_id: str
@@ -708,9 +708,9 @@ class SyncedEvent:
     truncated: bool
 
 
-JobEvent = SnapshotEvent | StateEvent | ProgressEvent | LogEvent | GapEvent
+WatchEvent = SnapshotEvent | StateEvent | ProgressEvent | LogEvent | GapEvent
 """What `watch` gives."""
-JobsEvent = SummaryEvent | SyncedEvent | GapEvent
+WatchJobsEvent = SummaryEvent | SyncedEvent | GapEvent
 """What `watch_jobs` gives."""
 
 

@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import logging
 import random
 import time
@@ -22,9 +23,9 @@ import grpc.aio
 
 from . import _limits as limits
 from ._attempt import unstorable
-from ._bell import Bell
+from ._bell import Bell, Door
 from ._errors import AbortedError, Cancelled
-from ._held import COMPLETED, Line
+from ._held import COMPLETED, Line, completed_bytes
 from ._methods import REPORT_JOBS
 from ._transport import Complaints, Connection, Stream
 from .v1 import job_pb2, log_pb2, payload_pb2, report_pb2
@@ -70,10 +71,10 @@ class ReportListener(Protocol):
 class Reports:
     """What is to be told, and the stream that tells it."""
 
-    def __init__(self, connection: Connection, listener: ReportListener) -> None:
+    def __init__(self, connection: Connection, listener: ReportListener, *bells: Bell) -> None:
         self._connection = connection
         self._listener = listener
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._door: Door | None = None
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._inbox_woken = False
         self._held: dict[str, Attempt] = {}
@@ -86,6 +87,8 @@ class Reports:
         self._outcome_count = 0
         self._settled = False
         self._wake = Bell()
+        self._bells = (self._wake, *bells)
+        """What other threads ring, by their actions."""
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
         self._credit = 0
@@ -105,10 +108,10 @@ class Reports:
         self._inbox.append(action)
         if not self._inbox_woken:
             self._inbox_woken = True
-            loop = self._loop
-            if loop is not None:
+            door = self._door
+            if door is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                    loop.call_soon_threadsafe(self._take_inbox)
+                    door.knock()
 
     def log(self, attempt: Attempt, entry: report_pb2.LogEntry, room: int, logged: float) -> None:
         """Adds a log line."""
@@ -126,9 +129,14 @@ class Reports:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Says which loop the session runs in."""
-        self._loop = loop
+        self._door = Door(loop, self._take_inbox)
         if self._inbox:
             loop.call_soon(self._take_inbox)
+
+    def detach(self) -> None:
+        """The session's loop is about to end."""
+        if self._door is not None:
+            self._door.close()
 
     @property
     def held_count(self) -> int:
@@ -151,9 +159,10 @@ class Reports:
         for _, _, told in received:
             told()
 
-    def hold(self, attempt: Attempt) -> bool:
-        """Adds a lease to the inventory. False: it is there already, of an answer that is repeated."""
-        return self._held.setdefault(attempt.lease, attempt) is attempt
+    def hold(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Adds leases to the inventory. Gives those that were not there already, of an answer that is repeated."""
+        add = self._held.setdefault
+        return [attempt for attempt in attempts if add(attempt.lease, attempt) is attempt]
 
     def attempt(self, lease: str) -> Attempt | None:
         """The attempt of a lease that is held."""
@@ -162,6 +171,10 @@ class Reports:
     def attempts(self) -> list[Attempt]:
         """Everything held."""
         return list(self._held.values())
+
+    def attempts_since(self, received: float) -> list[Attempt]:
+        """What is held and was received after that time on the monotonic clock."""
+        return list(itertools.takewhile(lambda attempt: attempt.received > received, reversed(self._held.values())))
 
     def received(self, claim_loop: int, sequence: int, told: Callable[[], None]) -> None:
         """Says that a claim's answer arrived; calls `told` when it was sent."""
@@ -177,27 +190,33 @@ class Reports:
         """Seconds since the oldest heartbeat on this stream that was not acknowledged."""
         return time.monotonic() - min(self._beats_sent.values()) if self._beats_sent else 0.0
 
-    def finish(self, ends: Iterable[End]) -> None:
-        """Ends attempts with their outcomes; without one a lease is dropped."""
+    def finish(self, ends: Iterable[End]) -> int:
+        """Ends attempts with their outcomes; without one a lease is dropped. How many of them were still waited for."""
+        waited_for = 0
         for attempt, outcome in ends:
-            if attempt.outcome is not None or attempt.lease not in self._held:
+            if attempt.ended:
                 continue
-            dropped = attempt.take_dropped()
-            if dropped is not None and not attempt.lost:
+            attempt.end()
+            waited_for += 1
+            lease = attempt.lease
+            if attempt.outcome is not None or lease not in self._held:
+                continue
+            if attempt.log_dropped and not attempt.lost and (dropped := attempt.take_dropped()) is not None:
                 attempt.begin_to_tell()
                 attempt.lines.append(Line(dropped, 0, time.monotonic()))
-                self._logs[attempt.lease] = attempt
+                self._logs[lease] = attempt
             if outcome is None or (attempt.lost and outcome.WhichOneof("outcome") != "complete"):
                 self._forget(attempt)
                 continue
             attempt.outcome = outcome
             self._outcome_count += 1
             if attempt.told:
-                self._progress.pop(attempt.lease, None)
-            self._outcomes[attempt.lease] = attempt
+                self._progress.pop(lease, None)
+            self._outcomes[lease] = attempt
         if self._outcomes:
             self._idle.clear()
             self._wake.set()
+        return waited_for
 
     def lose_leases(self) -> list[Attempt]:
         """The session is over: keeps the outcomes that are ready and drops everything else. Gives what still runs."""
@@ -290,7 +309,6 @@ class Reports:
         if held.checkpoint_payload is not None:
             self._checkpoints[held.lease] = held
         if held.outcome is not None:
-            held.outcome_sent = False
             self._outcomes[held.lease] = held
 
     async def _write(self, stream: Stream) -> None:
@@ -332,7 +350,7 @@ class Reports:
         if self._progress:
             self._add_progress(message, room)
         self._first = False
-        return message if message.ListFields() else None
+        return message if message.ByteSize() else None
 
     def _add_heartbeat(self, message: pb.ReportJobsRequest) -> int:
         self._beat_due = False
@@ -388,23 +406,34 @@ class Reports:
 
     def _add_outcomes(self, message: pb.ReportJobsRequest, room: int) -> int:
         ready = self._outcomes
-        add = message.outcomes.add
+        most = limits.OUTCOMES_UNACKNOWLEDGED_MAX - (self._outcome_count - len(ready))
         completed_size = limits.LEASE_BYTES_MAX + 32
-        for lease, held in list(ready.items()):
-            outcome = held.outcome
-            if outcome is None or (held.lines and held.sent < held.last):
+        sent: list[str] = []
+        completed: list[str] = []
+        for lease, held in ready.items():
+            alike = held.outcome is COMPLETED and not held.told
+            if held.outcome is None or (held.lines and held.sent < held.last):
                 continue
-            size = completed_size if outcome is COMPLETED else held.outcome_size
-            if size > room or self._outcome_count - len(ready) >= limits.OUTCOMES_UNACKNOWLEDGED_MAX:
+            size = completed_size if alike else held.outcome_size
+            if size > room or len(sent) >= most:
                 break
-            report = add()
-            report.CopyFrom(outcome)
+            room -= size
+            sent.append(lease)
+            if alike:
+                completed.append(lease)
+                continue
+            report = message.outcomes.add()
+            report.CopyFrom(held.outcome)
             report.lease = lease
             if held.told:
                 report.log_sequence = held.last
-            held.outcome_sent = True
-            del ready[lease]
-            room -= size
+        if completed:
+            message.MergeFromString(completed_bytes(completed))
+        if len(sent) == len(ready):
+            ready.clear()
+        else:
+            for lease in sent:
+                del ready[lease]
         return room
 
     def _add_checkpoints(self, message: pb.ReportJobsRequest, room: int) -> int:
@@ -447,8 +476,15 @@ class Reports:
                 del self._beats_sent[beat]
             if sent is not None:
                 self._listener.beat_acknowledged(sent, response.heartbeat.lease_time.ToTimedelta().total_seconds())
+        held_by_lease = self._held
         for ack in response.acks:
-            self._take_ack(ack)
+            held = held_by_lease.get(ack.lease)
+            if held is None:
+                continue
+            if ack.outcome_stored and held.outcome is not None and not held.told:
+                self._forget(held)  # nearly all end so
+            else:
+                self._take_ack(held, ack)
         if self._settled:
             self._outcomes_settled()
         if response.log_credit_bytes:
@@ -469,10 +505,7 @@ class Reports:
                 _log.warning("the server refused a part of a report: %s %s", error.field, error.message)
                 self._later(self._resend_all)
 
-    def _take_ack(self, ack: report_pb2.ReportAck) -> None:
-        held = self._held.get(ack.lease)
-        if held is None:
-            return
+    def _take_ack(self, held: Attempt, ack: report_pb2.ReportAck) -> None:
         if held.told:
             if ack.log_sequence > held.stored:
                 self._lines_stored(held, ack.log_sequence)
@@ -509,8 +542,7 @@ class Reports:
         held.sent = held.stored
         if held.lines:
             self._logs[held.lease] = held
-        if held.outcome is not None and held.outcome_sent:
-            held.outcome_sent = False
+        if held.outcome is not None:
             self._outcomes[held.lease] = held
         self._wake.set()
 
@@ -518,7 +550,7 @@ class Reports:
         """A repeat would be refused too: something else is said in its place."""
         _log.warning("the server refused a report of %s: %s %s", held.name, error.field, error.message)
         part = error.field.partition("[")[0]
-        if held.outcome is not None and held.outcome_sent and part in ("", "outcomes"):
+        if held.outcome is not None and held.lease not in self._outcomes and part in ("", "outcomes"):
             ended = held.outcome.WhichOneof("outcome")
             if ended == "complete":
                 outcome = unstorable(f"the server refused the result: {error.field} {error.message}")
@@ -531,7 +563,6 @@ class Reports:
                 self._forget(held)
                 return
             held.outcome = outcome
-            held.outcome_sent = False
             self._outcomes[held.lease] = held
         elif part == "checkpoints" or (part == "" and held.checkpoint_sent):
             held.checkpoint_payload = None
@@ -573,7 +604,7 @@ class Reports:
         if held.told:
             self._forget_told(held)
         if held.outcome is not None:
-            if not held.outcome_sent:
+            if self._outcomes:
                 self._outcomes.pop(lease, None)
             self._outcome_count -= 1
             self._settled = True
@@ -598,8 +629,14 @@ class Reports:
     def _take_inbox(self) -> None:
         self._inbox_woken = False
         inbox = self._inbox
-        while inbox:
-            inbox.popleft()()
+        for bell in self._bells:
+            bell.hold()
+        try:
+            while inbox:
+                inbox.popleft()()
+        finally:
+            for bell in self._bells:
+                bell.release()
 
     def _add_line(self, attempt: Attempt, line: Line) -> None:
         held = self._held.get(attempt.lease)

@@ -25,7 +25,7 @@ from ._attempt import Attempt, outcome_of_stop
 from ._bell import Bell
 from ._client import Client, EnqueueItem
 from ._command import CommandDefinition
-from ._convert import duration, seconds
+from ._convert import seconds
 from ._errors import (
     AbortedError,
     HaulierError,
@@ -38,7 +38,7 @@ from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
 from ._report import End, Reports, lease_seconds
 from ._transport import Complaints, Connection
-from .v1 import report_pb2
+from .v1 import lease_pb2, report_pb2
 from .v1 import worker_service_pb2 as pb
 
 T = TypeVar("T")
@@ -122,7 +122,6 @@ class Session:
         self._runner = runner
         self._slots = slots
         self._drain_timeout = drain_timeout.total_seconds()
-        self.reports = Reports(connection, self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session_id = ""
         self._claim = ClaimLoop()
@@ -130,12 +129,14 @@ class Session:
         self._starting = collections.deque[tuple[float, list[Attempt]]]()
         """What waits for its `received` to be sent, and since when."""
         self._late_start: asyncio.TimerHandle | None = None
-        self._young: list[Attempt] = []
-        """What has started so lately that its timeout was not looked at."""
+        self._young_timer: asyncio.TimerHandle | None = None
+        self._watched = 0.0
+        """The timeouts of attempts that were received until then have been looked at."""
         self._timeout_timer: asyncio.TimerHandle | None = None
         self._timeouts_at = 0.0
         self._moved = Bell()
         """Slots, outcomes or doubt changed: look again whether to claim."""
+        self.reports = Reports(connection, self, self._moved)
         self._quiet = asyncio.Event()
         """No handler runs."""
         self._quiet.set()
@@ -164,7 +165,7 @@ class Session:
         """Stops all handlers now and gives their jobs back."""
         self._call(self._abort_now)
 
-    def ended(self, *ends: End) -> None:
+    def ended(self, ends: Sequence[End]) -> None:
         """Handlers have ended; those that end together are told together."""
         self.reports.post(functools.partial(self._ended_all, ends))
 
@@ -202,6 +203,7 @@ class Session:
             if not self.registered.done():
                 self.registered.set_result(None)
             await self._connection.close()
+            self.reports.detach()
 
     async def _register(self) -> bool:
         delay = 0.1
@@ -308,17 +310,13 @@ class Session:
     async def _claims(self) -> None:
         delay = limits.RETRY_DELAY_FIRST
         complaints = Complaints()
+        request = pb.ClaimJobRequest(session_id=self._session_id)
         while True:
             free = await self._free_slots()
-            sequence, ack_sequence = self._claim.begin()
+            request.sequence, request.ack_sequence = sequence, _ = self._claim.begin()
+            request.max_jobs = min(free, limits.CLAIM_JOBS_MAX)
             wait = self._max_wait * random.uniform(0.8, 1.0)
-            request = pb.ClaimJobRequest(
-                session_id=self._session_id,
-                sequence=sequence,
-                ack_sequence=ack_sequence,
-                max_jobs=min(free, limits.CLAIM_JOBS_MAX),
-                wait=duration(timedelta(seconds=wait)),
-            )
+            request.wait.seconds, request.wait.nanos = int(wait), int(wait % 1 * 1e9)
             try:
                 answer = await self._connection.call_once(
                     methods.CLAIM_JOB, request, "claim_job", wait + limits.CLAIM_ANSWER_GRACE
@@ -360,16 +358,9 @@ class Session:
                 await asyncio.sleep(limits.CLAIM_LINGER)  # jobs that came together often end together
 
     def _take(self, answer: pb.ClaimJobResponse, sequence: int) -> None:
-        attempts: list[Attempt] = []
         now = time.monotonic()
-        for leased in answer.jobs:
-            definition = self._definitions.get(leased.command)
-            if definition is None:
-                _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
-                definition = _unserved
-            attempt = Attempt(leased, definition, self, now)
-            if self.reports.hold(attempt):
-                attempts.append(attempt)
+        find = self._definitions.get
+        attempts = self.reports.hold([Attempt(job, find(job.command) or _unserved(job), self, now) for job in answer.jobs])
         self._busy += len(attempts)
         self._quiet.clear()
         # The server hears of the answer's arrival before the first handler starts; a broken stream holds nothing up.
@@ -391,7 +382,8 @@ class Session:
 
     def _start(self, attempts: list[Attempt]) -> None:
         starting, attempts[:] = attempts[:], []  # once only
-        self._starting = collections.deque(one for one in self._starting if one[1])
+        while self._starting and not self._starting[0][1]:
+            self._starting.popleft()
         if not starting:
             return
         if self.in_doubt:
@@ -399,15 +391,15 @@ class Session:
                 if attempt.leased.strict:
                     self._stop(attempt, _IN_DOUBT)
         assert self._loop is not None
-        if not self._young:
-            self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
-        self._young += starting
+        if self._young_timer is None:
+            self._young_timer = self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
         self._runner.start(starting)
 
     def _watch_young(self) -> None:
         """Most handlers have ended before anyone needs to know their timeouts: only those of the others are looked at."""
-        young, self._young = self._young, []
-        self._watch_timeouts([attempt for attempt in young if not attempt.ended])
+        self._young_timer = None
+        since, self._watched = self._watched, time.monotonic()
+        self._watch_timeouts([attempt for attempt in self.reports.attempts_since(since) if not attempt.ended])
 
     def _watch_timeouts(self, attempts: Sequence[Attempt]) -> None:
         """Sees to it that `_timeouts` runs when the first of these is over. One timer serves all attempts."""
@@ -437,11 +429,7 @@ class Session:
         self._watch_timeouts(left)
 
     def _ended_all(self, ends: Sequence[End]) -> None:
-        waited_for = [end for end in ends if not end[0].ended]
-        for attempt, _ in waited_for:
-            attempt.end()
-        self.reports.finish(waited_for)
-        self._freed(len(waited_for))
+        self._freed(self.reports.finish(ends))
 
     def _freed(self, slots: int) -> None:
         self._busy -= slots
@@ -575,7 +563,12 @@ def _bind_unserved(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, A
     raise RuntimeError("this worker process does not serve the command")
 
 
-_unserved = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, takes_job=False, is_async=False)
+_UNSERVED = CommandDefinition(name="", handler=lambda: None, bind=_bind_unserved, takes_job=False, is_async=False)
+
+
+def _unserved(leased: lease_pb2.LeasedJob) -> CommandDefinition:
+    _log.error("job %d asks for %r, which this worker process does not serve", leased.job_id, leased.command)
+    return _UNSERVED
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -21,9 +21,7 @@ from ._methods import EXPORT_HISTORY_MONTH, WATCH_JOB, WATCH_JOBS, Method
 from ._records import (
     GapEvent,
     HistoryRecord,
-    JobEvent,
     JobResult,
-    JobsEvent,
     JobSummary,
     LogEvent,
     LogLine,
@@ -32,6 +30,8 @@ from ._records import (
     StateEvent,
     SummaryEvent,
     SyncedEvent,
+    WatchEvent,
+    WatchJobsEvent,
 )
 from ._transport import Connection
 from .v1 import admin_service_pb2
@@ -42,9 +42,9 @@ E = TypeVar("E")
 _BROKEN = (UnavailableError, ResourceExhaustedError, InternalError, DeadlineExceededError, CallCancelledError)
 
 
-async def watch_job(connection: Connection, request: pb.WatchJobRequest) -> AsyncIterator[JobEvent]:
+async def watch_job(connection: Connection, request: pb.WatchJobRequest) -> AsyncIterator[WatchEvent]:
     """Events of one job until its outcome is settled; goes on after every break."""
-    last: list[JobEvent] = []
+    last: list[WatchEvent] = []
 
     def settled() -> bool:
         return bool(last) and isinstance(last[0], SnapshotEvent) and last[0].job.state.settled
@@ -56,7 +56,7 @@ async def watch_job(connection: Connection, request: pb.WatchJobRequest) -> Asyn
             yield event
 
 
-async def watch_jobs(connection: Connection, request: pb.WatchJobsRequest) -> AsyncIterator[JobsEvent]:
+async def watch_jobs(connection: Connection, request: pb.WatchJobsRequest) -> AsyncIterator[WatchJobsEvent]:
     """Events of the jobs that match; goes on after every break and never ends."""
     async for message in _resumed(connection, WATCH_JOBS, request, "watch_jobs", lambda: False):
         event = _jobs_event(message)
@@ -103,7 +103,7 @@ def _resumable(error: HaulierError) -> bool:
     return not (isinstance(error, InternalError) and error.reason)
 
 
-def _job_event(message: pb.WatchJobResponse) -> JobEvent | None:
+def _job_event(message: pb.WatchJobResponse) -> WatchEvent | None:
     token = message.resume_token
     kind = message.WhichOneof("event")
     if kind == "snapshot":
@@ -128,7 +128,7 @@ def _job_event(message: pb.WatchJobResponse) -> JobEvent | None:
     return None
 
 
-def _jobs_event(message: pb.WatchJobsResponse) -> JobsEvent | None:
+def _jobs_event(message: pb.WatchJobsResponse) -> WatchJobsEvent | None:
     token = message.resume_token
     kind = message.WhichOneof("event")
     if kind == "job":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
+import contextvars
+import functools
 import inspect
 import logging
 import os
@@ -12,13 +15,16 @@ import signal
 import socket
 import sys
 import threading
+import time
+import types
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
+from ._bell import Door, Waiter
 from ._client import Client
 from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
@@ -423,7 +429,14 @@ class _Running:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._threads = Threads("haulier-job")
+        self._waiting = collections.deque[Attempt]()
+        """Whose handlers are to begin."""
+        self._resuming = False
+        """The next turn goes on with them."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """Those of handlers."""
+        self._idle: Waiter | None = None
+        """What a task waits for that has no handler to run."""
         self._ended: list[End] = []
         self._telling = False
         self._local: dict[PeriodicWorker, asyncio.Task[None]] = {}
@@ -432,6 +445,7 @@ class _Running:
         self._session: Session | None = None
         if worker.commands and _enabled("HAULIER_WORKER_ENABLED"):
             self._session = worker._session(self)  # noqa: SLF001
+        self._door = Door(self._loop, self._start_handlers)
 
     async def run(self) -> None:
         for local in self._worker._local:  # noqa: SLF001
@@ -455,6 +469,8 @@ class _Running:
             raise
         finally:
             await self._stop_local()
+            self._door.close()
+            self._waiting.clear()
             for task in list(self._tasks):
                 task.cancel()
             self._threads.close()
@@ -527,39 +543,92 @@ class _Running:
             else:
                 self._threads.run(_SyncRun(attempt))
         if waiting:
+            self._waiting.extend(waiting)
             try:
-                self._loop.call_soon_threadsafe(self._start_tasks, waiting)
+                self._door.knock()
             except RuntimeError:  # the program's event loop is gone: its handlers can never run
                 for attempt in waiting:
-                    attempt.session.ended((attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False)))
+                    attempt.session.ended([(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))])
 
     def cancel(self, attempt: Attempt) -> None:
         if attempt.definition.is_async:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_cancel_task, attempt)
 
-    def _start_tasks(self, attempts: Sequence[Attempt]) -> None:
-        end = self._end
+    def _start_handlers(self) -> None:
+        self._resuming = False
+        if self._idle is None or self._idle.done():
+            self._take_up()
+        else:
+            self._idle.wake()
+
+    def _take_up(self) -> None:
+        """Makes tasks for handlers that wait for their turn: two, each of which is followed by two when its handler waits."""
         eagerly = _EAGER and self._loop.get_task_factory() is None
-        self._telling = True  # below, after the first step of each: those that end with it are told together
-        try:
-            for attempt in attempts:
-                work = _run_async(attempt, end)
-                task = _begin_eagerly(work, self._loop) if eagerly else self._loop.create_task(work)
-                if not task.done():
-                    attempt.task = task
-                    self._tasks.add(task)
-        finally:
-            if eagerly:
-                self._tell_ended()
+        for _ in range(min(2, len(self._waiting))):
+            work = self._run_handlers()
+            if not eagerly:
+                self._loop.create_task(work)
             else:
-                self._loop.call_soon(self._tell_ended)
+                _begin_eagerly(work, self._loop)
+                if not self._waiting:
+                    return
+
+    async def _run_handlers(self) -> None:
+        """Runs handlers one after the other, for as long as they end without having waited; the first that waits keeps the task.
+
+        So a task is made for many handlers, and yet none meets what another has done to its task: each has a context of its own,
+        and one that has waited, cancelled its task or still holds it is the last that runs in it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while True:
+                untouched, rest = self._run_row(task)
+                if rest is not None:
+                    await rest
+                if not untouched or self._idle is not None:
+                    return
+                self._idle = Waiter(loop=self._loop)
+                try:
+                    await self._idle
+                finally:
+                    self._idle = None
+        finally:
+            self._tasks.discard(task)
+
+    def _run_row(self, task: asyncio.Task[None]) -> tuple[bool, Coroutine[Any, Any, None] | None]:
+        """Runs handlers that wait for their turn. Whether the task can run others, and the rest of the last that ran in it."""
+        waiting, end = self._waiting, self._end
+        cancelled = getattr(task, "cancelling", None) or functools.partial(getattr, task, "_must_cancel")  # before 3.11
+        holders = sys.getrefcount(task)
+        until = time.monotonic() + limits.HANDLERS_TURN
+        over = False
+        self._telling = True  # below: those that end in this turn are told together
+        try:
+            while waiting:
+                attempt = waiting.popleft()
+                context = contextvars.copy_context()
+                waits = context.run(_begin, attempt, end)
+                if waits is not None:
+                    attempt.task = task
+                    return False, _go_on(attempt, waits, context, end)
+                if cancelled() or sys.getrefcount(task) != holders:
+                    return False, None
+                over = time.monotonic() > until
+                if over:
+                    break
+            return True, None
+        finally:
+            if waiting and not self._resuming:
+                self._resuming = over  # one row in each turn, unless their handlers wait
+                self._loop.call_soon(self._start_handlers)
+            self._tell_ended()
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
-        if attempt.task is not None:
-            self._tasks.discard(attempt.task)
-            attempt.task = None
+        attempt.task = None
         self._ended.append((attempt, outcome))
         if not self._telling:
             self._telling = True
@@ -569,7 +638,7 @@ class _Running:
         self._telling = False
         if self._ended:
             ended, self._ended = self._ended, []
-            ended[0][0].session.ended(*ended)
+            ended[0][0].session.ended(ended)
 
     # Periodic and background workers
 
@@ -599,35 +668,88 @@ def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventL
 
 
 def _cancel_task(attempt: Attempt) -> None:
-    # One that has not begun sees its stop signal when it does; cancelled before, it would never tell of its end.
-    if attempt.begun and attempt.task is not None and not attempt.task.done():
+    # One that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
+    if attempt.task is not None:
         attempt.task.cancel()
 
 
-async def _run_async(attempt: Attempt, end: Callable[[Attempt, report_pb2.OutcomeReport | None], None]) -> None:
-    attempt.begun = True
+_COROUTINE: type[Any] = types.CoroutineType
+_Ended = Callable[[Attempt, "report_pb2.OutcomeReport | None"], None]
+_Waits = tuple[Coroutine[Any, Any, Any], Any]
+"""A coroutine, and what it waits for."""
+
+
+def _begin(attempt: Attempt, end: _Ended) -> _Waits | None:
+    """Begins a handler. None: it has ended, without having waited for anything."""
     _current.set(attempt)
     binding = True
     try:
-        # A stop signal that came before the task began has cancelled nothing yet.
+        # A stop signal that came before it began has cancelled nothing yet.
         if attempt.stop is not None:
             raise asyncio.CancelledError
         definition = attempt.definition
         job = attempt.job if definition.takes_job else None
         arguments, keywords = definition.bind(job, read_request(attempt.leased))
         binding = False
-        result = await definition.handler(*arguments, **keywords)
-        for made in attempt.pending:
-            if not made.looked_at:
-                await made
+        work: Any = definition.handler(*arguments, **keywords)
+        if type(work) is not _COROUTINE:
+            work = _wait_for(work)
+        try:
+            return work, work.send(None)
+        except StopIteration as ended:
+            result = ended.value
+        if attempt.pending:
+            work = _wait_for_pending(attempt, result)
+            try:
+                return work, work.send(None)
+            except StopIteration:
+                pass
         outcome = outcome_of_result(attempt, result)
     except BaseException as error:
-        outcome = outcome_of_error(attempt, error, binding=binding)
-        end(attempt, outcome)
+        end(attempt, outcome_of_error(attempt, error, binding=binding))
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return None
+    end(attempt, outcome)
+    return None
+
+
+async def _go_on(attempt: Attempt, waits: _Waits, context: contextvars.Context, end: _Ended) -> None:
+    """Runs the rest of a handler that waits."""
+    try:
+        result = await _steps(*waits, context)
+        await _wait_for_pending(attempt, result)
+        outcome = context.run(outcome_of_result, attempt, result)
+    except BaseException as error:
+        end(attempt, outcome_of_error(attempt, error, binding=False))
         if isinstance(error, KeyboardInterrupt):
             raise
         return
     end(attempt, outcome)
+
+
+@types.coroutine
+def _steps(work: Coroutine[Any, Any, Any], awaited: Any, context: contextvars.Context) -> Generator[Any, Any, Any]:
+    """All further steps of a coroutine, in its context; what it returns."""
+    while True:
+        step: Callable[[Any], Any]
+        try:
+            given = yield awaited
+            step = work.send
+        except BaseException as error:
+            given = error
+            step = work.throw
+        try:
+            awaited = context.run(step, given)
+        except StopIteration as ended:
+            return ended.value
+
+
+async def _wait_for_pending(attempt: Attempt, result: Any) -> Any:
+    for made in attempt.pending:
+        if not made.looked_at:
+            await made
+    return result
 
 
 class _SyncRun:
@@ -657,7 +779,7 @@ class _SyncRun:
             outcome = outcome_of_result(attempt, result)
         except BaseException as error:
             outcome = outcome_of_error(attempt, error, binding=binding)
-        attempt.session.ended((attempt, outcome))
+        attempt.session.ended([(attempt, outcome)])
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

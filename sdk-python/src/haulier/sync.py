@@ -15,6 +15,7 @@ from ._portal import PortalClient, SyncLock, SyncPages
 from ._records import (
     ApiCall,
     Batch,
+    CancelJobResult,
     CancelJobsResult,
     Command,
     Delivery,
@@ -25,11 +26,8 @@ from ._records import (
     HistoryMonth,
     HistoryRecord,
     JobAttempt,
-    JobCancelResult,
-    JobEvent,
     JobFilter,
     JobResult,
-    JobsEvent,
     JobSummary,
     Keep,
     ListOrder,
@@ -43,11 +41,13 @@ from ._records import (
     RecurringTask,
     RequeueJobResult,
     RequeueJobsResult,
-    RunResult,
+    RunCommandResult,
     Schedule,
     SchedulePreview,
     Server,
     TriggeredRun,
+    WatchEvent,
+    WatchJobsEvent,
     WatchUntil,
     WorkerProcess,
 )
@@ -128,7 +128,7 @@ class Client(PortalClient):
 
     def start_command(
         self, command: str | Callable[..., Any] | object, request: Any = None, options: JobOptions | None = None
-    ) -> RunResult:
+    ) -> RunCommandResult:
         """As `run_command`, but returns at once: `watch`, `wait`, `get` and `cancel` take the ref id."""
         return self._portal.run(self._client.start_command(command, request, options))
 
@@ -158,13 +158,13 @@ class Client(PortalClient):
         resume_token: str | None = None,
         until: WatchUntil = WatchUntil.OUTCOME,
         include_logs: bool = True,
-    ) -> Iterator[JobEvent]:
+    ) -> Iterator[WatchEvent]:
         """Follows a job: a snapshot, then its changes, progress and log lines, and a last snapshot with the outcome."""
         return self._portal.iterate(
             lambda: self._client.watch(job, resume_token=resume_token, until=until, include_logs=include_logs)
         )
 
-    def watch_jobs(self, filter: JobFilter | None = None, *, resume_token: str | None = None) -> Iterator[JobsEvent]:
+    def watch_jobs(self, filter: JobFilter | None = None, *, resume_token: str | None = None) -> Iterator[WatchJobsEvent]:
         """Follows the jobs that match a filter: those that now do, then every change. Never ends by itself."""
         return self._portal.iterate(lambda: self._client.watch_jobs(filter, resume_token=resume_token))
 
@@ -217,7 +217,7 @@ class Client(PortalClient):
         """Sends a notification once more, under the same delivery id."""
         return self._portal.run(self._client.replay_delivery(delivery_id))
 
-    def cancel(self, job: int | str | EnqueuedJob, reason: str = "", *, grace: timedelta | None = None) -> JobCancelResult:
+    def cancel(self, job: int | str | EnqueuedJob, reason: str = "", *, grace: timedelta | None = None) -> CancelJobResult:
         """Cancels a job: at once when it waits, cooperatively when it runs. Dependants are cancelled too."""
         return self._portal.run(self._client.cancel(job, reason, grace=grace))
 

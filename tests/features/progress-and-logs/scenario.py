@@ -6,7 +6,7 @@ import asyncio
 
 from stage import expect, expect_that, play, working
 
-from haulier import Client, Job, JobEvent, JobOptions, JobState, LogLevel, Worker
+from haulier import Client, Job, JobOptions, JobState, LogLevel, WatchEvent, Worker
 
 
 async def story(client: Client, queue: str) -> None:
@@ -24,7 +24,7 @@ async def story(client: Client, queue: str) -> None:
         return {"lines": 3}
 
     job = await client.enqueue(report, options=JobOptions(queue=queue))
-    events: list[JobEvent] = []
+    events: list[WatchEvent] = []
     began = asyncio.Event()
 
     async def watch() -> None:
