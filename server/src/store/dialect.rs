@@ -14,7 +14,7 @@
 
 use std::fmt::Write as _;
 
-use super::statement::{Place, Shape};
+use super::statement::Place;
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +71,6 @@ pub(crate) struct Setting<'a> {
     pub(crate) prefix: &'a str,
     pub(crate) place: Place,
     pub(crate) rows: usize,
-    pub(crate) shape: Shape,
 }
 
 impl Setting<'_> {
@@ -132,16 +131,8 @@ impl Setting<'_> {
         }
     }
 
-    /// A row with what stands in the text in place of its columns.
-    fn shaped(&self, row: &str) -> String {
-        let mut columns = 0..;
-        let mut parts = row.split('?');
-        let first = parts.next().unwrap_or_default().to_owned();
-        parts.zip(&mut columns).fold(first, |text, (part, column)| text + self.shape.text(column) + part)
-    }
-
     fn repeat(&self, part: &str, joint: &str, text: &mut String) {
-        let part = self.shaped(&self.fill(part));
+        let part = self.fill(part);
         for row in 0..self.rows {
             if row > 0 {
                 text.push_str(joint);
@@ -188,8 +179,7 @@ mod tests {
     use crate::model::Month;
 
     fn expand(dialect: Dialect, rows: usize, source: &str) -> String {
-        Setting { dialect, prefix: "x_", place: Place::Month(Month(202611)), rows, shape: Shape::default() }
-            .expand(source)
+        Setting { dialect, prefix: "x_", place: Place::Month(Month(202611)), rows }.expand(source)
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::connection::Names;
 use super::dialect::{Dialect, Setting};
-use super::value::Value;
 use crate::model::Month;
 
 /// Rows of one statement at most.
@@ -289,21 +288,14 @@ impl Place {
 pub(crate) struct Texts {
     dialect: Dialect,
     prefix: String,
-    made: RwLock<HashMap<(Sql, Place, usize, Shape), &'static str>>,
-    shapes: RwLock<HashMap<(Sql, Place), Vec<Shape>>>,
+    made: RwLock<HashMap<(Sql, Place, usize), &'static str>>,
     names: RwLock<HashMap<Sql, Names>>,
 }
 
 impl Texts {
     /// No texts yet.
     pub(crate) fn new(dialect: Dialect, prefix: &str) -> Self {
-        Self {
-            dialect,
-            prefix: prefix.to_owned(),
-            made: RwLock::default(),
-            shapes: RwLock::default(),
-            names: RwLock::default(),
-        }
+        Self { dialect, prefix: prefix.to_owned(), made: RwLock::default(), names: RwLock::default() }
     }
 
     /// Which database they are for.
@@ -318,37 +310,12 @@ impl Texts {
 
     /// The text of a statement for so many rows.
     pub(crate) fn get(&self, sql: Sql, place: Place, rows: usize) -> &'static str {
-        self.get_shaped(sql, place, rows, Shape::default())
-    }
-
-    /// The text of an insert of so many rows of a shape.
-    pub(crate) fn get_shaped(&self, sql: Sql, place: Place, rows: usize, shape: Shape) -> &'static str {
-        let key = (sql, place, rows, shape);
+        let key = (sql, place, rows);
         if let Some(text) = self.made.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return text;
         }
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || Setting { shape, ..self.setting(place, rows) }.expand(sql.source(self.dialect)).leak();
-        made.entry(key).or_insert_with(|| make())
-    }
-
-    /// The shape in which rows of such are inserted: theirs, unless this insert has met too many others already.
-    pub(crate) fn shape(&self, sql: Sql, place: Place, shape: Shape) -> Shape {
-        let is_known = |shapes: &Vec<Shape>| shapes.contains(&shape);
-        let known = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
-        if known.get(&(sql, place)).is_some_and(is_known) {
-            return shape;
-        }
-        drop(known);
-        let mut known = self.shapes.write().unwrap_or_else(PoisonError::into_inner);
-        let shapes = known.entry((sql, place)).or_default();
-        if !is_known(shapes) {
-            if shapes.len() >= SHAPES_MAX {
-                return Shape::default();
-            }
-            shapes.push(shape);
-        }
-        shape
+        made.entry(key).or_insert_with(|| self.setting(place, rows).expand(sql.source(self.dialect)).leak())
     }
 
     /// The names of a statement's columns, once it has answered a row.
@@ -363,50 +330,7 @@ impl Texts {
 
     /// What a text is made for.
     pub(crate) fn setting(&self, place: Place, rows: usize) -> Setting<'_> {
-        Setting { dialect: self.dialect, prefix: &self.prefix, place, rows, shape: Shape::default() }
-    }
-}
-
-/// Shapes of the rows of one insert, so that the statements stay prepared.
-const SHAPES_MAX: usize = 3;
-
-/// Columns that are 0, or NULL, in every row of an insert. They stand in its text: a value that is bound costs the database
-/// more than one that is there, and most rows of a kind agree in a third of their columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Shape {
-    zeros: u32,
-    nulls: u32,
-}
-
-impl Shape {
-    /// The shape of these rows.
-    pub(crate) fn of<'r>(mut rows: impl Iterator<Item = &'r Vec<Value>>) -> Self {
-        let bits = |row: &[Value], is: fn(&Value) -> bool| {
-            row.iter().take(32).enumerate().map(|(at, value)| u32::from(is(value)) << at).sum()
-        };
-        let zeros = |row: &[Value]| bits(row, |value| matches!(value, Value::Int(0)));
-        let nulls = |row: &[Value]| bits(row, |value| matches!(value, Value::Null));
-        let Some(first) = rows.next() else { return Self::default() };
-        let first = Self { zeros: zeros(first), nulls: nulls(first) };
-        rows.fold(first, |shape, row| Self {
-            zeros: shape.zeros & zeros(row),
-            nulls: shape.nulls & nulls(row),
-        })
-    }
-
-    /// What stands in the text for a column.
-    pub(crate) fn text(self, column: usize) -> &'static str {
-        let has = |bits: u32| column < 32 && bits >> column & 1 == 1;
-        match (has(self.zeros), has(self.nulls)) {
-            (true, _) => "0",
-            (_, true) => "NULL",
-            _ => "?",
-        }
-    }
-
-    /// Is the value of this column bound?
-    pub(crate) fn binds(self, column: usize) -> bool {
-        self.text(column) == "?"
+        Setting { dialect: self.dialect, prefix: &self.prefix, place, rows }
     }
 }
 
@@ -449,31 +373,6 @@ mod tests {
         assert_eq!(parts(300), [128, 128, 32, 12]);
         assert_eq!(parts(63), [48, 12, 3]);
         assert!((1..=STATEMENT_ROWS_MAX).all(|rows| parts(rows).len() <= 4));
-    }
-
-    #[test]
-    fn columns_that_rows_agree_to_have_empty_stand_in_the_text() {
-        let rows = [
-            vec![Value::Int(7), Value::Int(0), Value::Null, Value::Int(0)],
-            vec![Value::Int(0), Value::Int(0), Value::Null, Value::Null],
-        ];
-        let shape = Shape::of(rows.iter());
-        assert_eq!([0, 1, 2, 3, 40].map(|column| shape.text(column)), ["?", "0", "NULL", "?", "?"]);
-        let texts = Texts::new(Dialect::MySql, "");
-        let text = texts.get_shaped(Sql::InsertBatches, Place::Month(Month(202611)), 2, shape);
-        assert!(text.ends_with("VALUES (?, 0, NULL), (?, 0, NULL)"), "{text}");
-    }
-
-    #[test]
-    fn few_shapes_of_an_insert_are_remembered() {
-        let texts = Texts::new(Dialect::Sqlite, "");
-        let shape = |zeros| Shape { zeros, nulls: 0 };
-        for zeros in 0..SHAPES_MAX as u32 {
-            assert_eq!(texts.shape(Sql::InsertReady, Place::Fixed, shape(zeros)), shape(zeros));
-        }
-        assert_eq!(texts.shape(Sql::InsertReady, Place::Fixed, shape(99)), Shape::default());
-        assert_eq!(texts.shape(Sql::InsertReady, Place::Fixed, shape(1)), shape(1));
-        assert_eq!(texts.shape(Sql::InsertLeases, Place::Fixed, shape(99)), shape(99));
     }
 
     #[test]

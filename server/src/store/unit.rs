@@ -9,7 +9,7 @@ use super::connection::{Class, Lent, Pools};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
 use super::rows::LeaseRow;
-use super::statement::{Place, STATEMENT_ROWS_MAX, Shape, Sql, Texts, filled, rows_of_insert};
+use super::statement::{Place, STATEMENT_ROWS_MAX, Sql, Texts, filled, rows_of_insert};
 use super::tallies::Tallies;
 use super::value::{Columns, Value};
 use super::{Result, StoreError};
@@ -18,9 +18,6 @@ use crate::model::{Event, JobId, Time, limits};
 
 /// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
-
-/// From so many rows on an insert's text is made for what they have in common.
-const SHAPED_ROWS_MIN: usize = 16;
 
 /// What every unit of work needs.
 pub(crate) struct Engine {
@@ -134,14 +131,12 @@ impl<'e> Unit<'e> {
         rows: impl Iterator<Item = Result<Vec<Value>>> + Send,
     ) -> Try<u64> {
         let texts = &self.engine.texts;
-        let shape_of = |shape| texts.shape(sql, place, shape);
         let mut parts = Parts { rows: rows.fuse(), made: VecDeque::new() };
         let mut stored = 0;
-        let mut next = parts.next(shape_of)?;
-        while let Some(Part { count, shape, values }) = next {
-            let text = texts.get_shaped(sql, place, count, shape);
-            let storing = self.lent.connection.execute(text, values);
-            let (done, after) = futures::join!(storing, async { parts.next(shape_of) });
+        let mut next = parts.next()?;
+        while let Some((count, values)) = next {
+            let storing = self.lent.connection.execute(texts.get(sql, place, count), values);
+            let (done, after) = futures::join!(storing, async { parts.next() });
             stored += done?;
             next = after?;
         }
@@ -254,13 +249,6 @@ impl<'e> Unit<'e> {
     }
 }
 
-/// Rows of one statement: those values that are not in its text, one after the other.
-struct Part {
-    count: usize,
-    shape: Shape,
-    values: Vec<Value>,
-}
-
 /// Rows on their way into statements.
 struct Parts<R> {
     rows: R,
@@ -268,8 +256,8 @@ struct Parts<R> {
 }
 
 impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
-    /// The rows that the next statement takes.
-    fn next(&mut self, shape_of: impl Fn(Shape) -> Shape) -> Result<Option<Part>> {
+    /// How many rows the next statement takes, and their values one after the other.
+    fn next(&mut self) -> Result<Option<(usize, Vec<Value>)>> {
         while self.made.len() < STATEMENT_ROWS_MAX
             && let Some(row) = self.rows.next()
         {
@@ -279,16 +267,7 @@ impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
             return Ok(None);
         }
         let count = self.fitting();
-        let shape = match count {
-            ..SHAPED_ROWS_MIN => Shape::default(),
-            _ => shape_of(Shape::of(self.made.iter().take(count))),
-        };
-        let bound = |row: Vec<Value>| {
-            let columns = row.into_iter().enumerate();
-            columns.filter(|(column, _)| shape.binds(*column)).map(|(_, value)| value)
-        };
-        let values = self.made.drain(..count).flat_map(bound).collect();
-        Ok(Some(Part { count, shape, values }))
+        Ok(Some((count, self.made.drain(..count).flatten().collect())))
     }
 
     /// The most rows that one statement takes; one row goes whatever its size.

@@ -12,7 +12,7 @@ use crate::store::connection::{Class, Connection};
 use crate::store::dialect::{self, Dialect, Setting};
 use crate::store::fault::{Fault, Try};
 use crate::store::sql_store::SqlStore;
-use crate::store::statement::{Place, Shape, Sql};
+use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::values;
 use crate::store::verbs::MONTH_TABLES;
@@ -153,13 +153,7 @@ async fn attach_or_make(connection: &mut Connection, attached: &Attached<'_>) ->
     }
     let path = file.to_string_lossy().replace('\'', "''");
     connection.run(format!("ATTACH DATABASE '{path}' AS {schema}")).await?;
-    let setting = Setting {
-        dialect: Dialect::Sqlite,
-        prefix,
-        place: Place::Moved(month),
-        rows: 1,
-        shape: Shape::default(),
-    };
+    let setting = Setting { dialect: Dialect::Sqlite, prefix, place: Place::Moved(month), rows: 1 };
     for statement in dialect::statements(include_str!("../sql/month.sql"), Dialect::Sqlite) {
         connection.run(setting.expand(&statement)).await?;
     }

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::clock;
 use crate::model::{
     Epoch, Event, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run,
@@ -40,33 +38,12 @@ impl SqlStore {
         if claims.is_empty() {
             return Ok(Default::default());
         }
-        // The rows of jobs whose ready rows are locked stay as they are: they are read while these are being leased.
-        let (announce, mut announced) = mpsc::unbounded_channel();
-        let leasing = async move {
-            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now, &announce))
-        };
-        let reading = async {
-            let mut jobs = HashMap::new();
-            while let Some(leases) = announced.recv().await {
-                jobs.extend(self.jobs_of(&leases).await?);
-            }
-            Ok::<_, StoreError>(jobs)
-        };
-        let (leased, jobs) = futures::join!(leasing, reading);
-        let (dealt, full) = leased?;
-        let rows = || dealt.iter().flatten().flatten();
-        let is_read = |jobs: &HashMap<JobId, LeasedJob>| {
-            rows().all(|row| {
-                jobs.get(&row.lease.fence.job).is_some_and(|job| job.lease.fence == row.lease.fence)
-            })
-        };
-        let jobs = match jobs {
-            Ok(jobs) if is_read(&jobs) => Ok(jobs),
-            _ => self.jobs_of(&rows().map(|row| row.lease.clone()).collect::<Vec<_>>()).await,
-        };
+        let (dealt, full) =
+            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))?;
+        let leases: Vec<Lease> = dealt.iter().flatten().flatten().map(|row| row.lease.clone()).collect();
         // What is leased is stored; the worker process finds it by asking again with the same sequence.
         let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
-        let mut jobs = jobs.map_err(stranded)?;
+        let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
         let mut give = |leases: Vec<LeaseRow>| {
             leases.iter().filter_map(|row| jobs.remove(&row.lease.fence.job)).collect()
         };
@@ -230,25 +207,19 @@ impl Found {
 /// What each claim got, none for one that was refused; and the queues that give out nothing more for now.
 type Dealt = (Vec<Option<Vec<LeaseRow>>>, BTreeSet<String>);
 
-/// Leases due jobs; announces the leases of each group before they are stored.
+/// Leases due jobs.
 async fn lease_due(
     unit: &mut Unit<'_>,
     claims: &[Claimer],
     limited: &BTreeMap<RouteId, String>,
     now: Time,
-    announce: &mpsc::UnboundedSender<Vec<Lease>>,
 ) -> Try<Dealt> {
     let mut serving = begin_serving(unit, claims).await?;
     let mut budgets = Budgets::lock(unit, limited).await?;
     let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
     for rank in 0..ranks {
         for (group, members) in groups_of(&serving, rank) {
-            let held: Vec<usize> = members.iter().map(|at| serving[*at].leases.len()).collect();
-            let found = deal_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
-            let new = members.iter().zip(held).flat_map(|(at, held)| &serving[*at].leases[held..]);
-            // Nobody hears it only when the reading has failed; then the jobs are read once more.
-            let _ = announce.send(new.map(|row| row.lease.clone()).collect());
-            delete_taken(unit, group, &found).await?;
+            serve_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
         }
     }
     for one in &serving {
@@ -296,24 +267,24 @@ fn groups_of(serving: &[Serving<'_>], rank: usize) -> BTreeMap<Backlog, Vec<usiz
     groups
 }
 
-/// Locks the due heads of one group and deals them round-robin among the claims that want it; answers what was dealt.
-async fn deal_group(
+/// Deals the due heads of one group round-robin among the claims that want it, and takes them out.
+async fn serve_group(
     unit: &mut Unit<'_>,
     group: Backlog,
     members: &[usize],
     serving: &mut [Serving<'_>],
     budgets: &mut Budgets,
     now: Time,
-) -> Try<Vec<Found>> {
+) -> Try<()> {
     let wanted: usize = members.iter().map(|at| serving[*at].wants()).sum();
     let wanted = wanted.min(budgets.room(group.route));
     if wanted == 0 {
-        return Ok(Vec::new());
+        return Ok(());
     }
-    let mut found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
-    found.truncate(deal(&found, members, serving, now));
-    budgets.take(group.route, found.len());
-    Ok(found)
+    let found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
+    let dealt = deal(&found, members, serving, now);
+    budgets.take(group.route, dealt);
+    delete_taken(unit, group, &found[..dealt]).await
 }
 
 /// Takes locked rows of one group out, which were found in the order of their ready times.
