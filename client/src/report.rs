@@ -453,16 +453,12 @@ impl ReportState {
     /// What leases have to tell, each in its turn.
     fn fill_reports(&mut self, mut room: Room, now: Instant) -> pb::ReportJobsRequest {
         let Some(stream) = &mut self.stream else { return room.message };
-        if self.waiting.is_empty() {
-            return room.message;
-        }
         room.credit = stream.credit;
         room.is_credit_whole = self.session.as_ref().is_some_and(|session| stream.credit >= session.credit);
-        room.outcomes_left = match stream.held_until(now) {
-            Some(_) => 0,
-            None => {
-                OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_sent_at().is_some()).count()
-            }
+        room.outcomes_left = if self.waiting.is_empty() || stream.held_until(now).is_some() {
+            0
+        } else {
+            OUTCOMES_MAX - self.leases.values().filter(|lease| lease.outcome_sent_at().is_some()).count()
         };
         room.outcomes_first = stream.outcomes_first;
         let mut later = VecDeque::new();

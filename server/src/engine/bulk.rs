@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::list::{indexed, step};
+use super::list::{STEP, indexed, step};
 use super::unit::unit;
 use super::{
     Bulk, CancelManyCall, CancelledMany, Core, Engine, Error, RequeueManyCall, RequeuedMany, Result,
@@ -17,8 +17,6 @@ use super::{
 use crate::model::{CancelMark, CancelReason, Filter, JobId, Month, Order, State, View};
 use crate::store::{CancelAnswer, CancelOrder, Payloads, RequeueAnswer, Wake, Walk, WalkSource};
 
-/// Jobs looked at in one step.
-const STEP: usize = 500;
 /// Transactions at once: others find connections beside them.
 const AT_ONCE: usize = 3;
 /// States of jobs that can be cancelled.
@@ -185,8 +183,8 @@ impl Sweep {
         if self.sources.is_empty() {
             return Ok(None);
         }
-        let step = self.ahead.len().min(STEP);
-        let ids: Vec<JobId> = self.ahead.drain(..step).collect();
+        let count = self.ahead.len().min(STEP);
+        let ids: Vec<JobId> = self.ahead.drain(..count).collect();
         if self.ahead.is_empty() && !self.has_more {
             self.sources.pop_front();
             (self.after, self.has_more) = (JobId(0), true);

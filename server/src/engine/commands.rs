@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bulk::Sweep;
 use super::{Core, RegisterCall, Result};
-use crate::model::{Filter, JobId, Time, Work};
+use crate::model::{Filter, Time, Work};
 use crate::store::{CommandRow, Declaration};
 
 /// How long after a change waiting jobs are looked through again: a server that had not heard of it may still have
@@ -77,8 +77,7 @@ impl Core {
         let filter = Filter { command: row.command.clone(), ..Filter::default() };
         let mut sweep = Sweep::over_live(self, filter).await?;
         while let Some(live) = sweep.next(self).await? {
-            let jobs: Vec<JobId> = live.iter().map(|view| view.job.id).collect();
-            self.heed(self.store.follow_declaration(&row.command, &row.worker, &jobs).await?);
+            self.heed(self.store.follow_declaration(&row.command, &row.worker, &live).await?);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::store::{LabelKind, MonthRange, Walk, WalkSource};
 
 const LIST_TOKEN: &str = "p1";
 /// Jobs looked at in one step.
-const STEP: i64 = 500;
+pub(super) const STEP: usize = 500;
 /// Ids read in one walk over what lives, which reads whole routes whatever it is to answer.
 const LIVE_STEP: i64 = 20_000;
 
@@ -50,6 +50,9 @@ impl Core {
 
     /// Where jobs that have not ended are found, if they match a filter.
     pub(super) async fn live(&self, filter: &Filter) -> Result<WalkSource> {
+        if !filter.names_route() {
+            return Ok(WalkSource::Live(None));
+        }
         // Another server may have made a route that we do not know.
         self.routes.reload(&*self.store).await?;
         Ok(WalkSource::Live(self.routes.of_filter(filter)))
@@ -72,7 +75,7 @@ impl Core {
             let read = ids.len();
             ids.retain(|id| (stretch.from..stretch.to).contains(id));
             let left_stretch = ids.len() < read;
-            for some in ids.chunks(STEP as usize) {
+            for some in ids.chunks(STEP) {
                 if page.walked >= limits::WALK_ROWS_MAX || !self.collect(call, some, page).await? {
                     return Ok(false);
                 }
@@ -145,7 +148,7 @@ fn stretches(call: &ListCall, months: &[MonthRange], live: &WalkSource) -> Vec<S
 
 /// How many ids a walk reads at a time.
 pub(super) fn step(source: &WalkSource) -> i64 {
-    if matches!(source, WalkSource::Live(_)) { LIVE_STEP } else { STEP }
+    if matches!(source, WalkSource::Live(_)) { LIVE_STEP } else { STEP as i64 }
 }
 
 /// The jobs of a month with the most telling option that an index serves.

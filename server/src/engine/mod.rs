@@ -104,7 +104,7 @@ pub(crate) struct Core {
     pub(crate) timeouts: Mutex<Pace>,
     pub(crate) recurring: Recurring,
     pub(crate) transients: Transients,
-    /// Rung when an outcome may have left a notification.
+    /// Rung when a notification was stored.
     pub(crate) delivery_hint: tokio::sync::Notify,
     pub(crate) stopping: tokio_util::sync::CancellationToken,
 }

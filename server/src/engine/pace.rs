@@ -38,9 +38,9 @@ impl Pace {
         self.due_at() <= clock::instant()
     }
 
-    /// Was it done lately, as often as it can be?
-    pub(crate) fn is_kept(&self) -> bool {
-        self.ended_at.is_some_and(|ended| ended.elapsed() <= 2 * self.pause)
+    /// Has it ended within so long?
+    pub(crate) fn ended_within(&self, time: Duration) -> bool {
+        self.ended_at.is_some_and(|ended| ended.elapsed() <= time)
     }
 }
 
@@ -50,13 +50,14 @@ mod tests {
 
     #[test]
     fn what_is_slow_is_done_less_often() {
-        let mut pace = Pace::new(Duration::from_millis(10));
-        assert!(pace.is_due() && !pace.is_kept());
+        let long = Duration::from_secs(60);
+        let mut pace = Pace::new(long);
+        assert!(pace.is_due() && !pace.ended_within(long));
         pace.ended(clock::instant());
-        assert!(!pace.is_due() && pace.is_kept());
-        assert_eq!(pace.pause, Duration::from_millis(10));
-        let Some(begun) = clock::instant().checked_sub(Duration::from_millis(50)) else { return };
-        pace.ended(begun);
+        assert!(!pace.is_due() && pace.ended_within(long));
+        assert_eq!(pace.pause, long);
+        let mut pace = Pace::new(Duration::ZERO);
+        pace.ended(clock::instant().checked_sub(Duration::from_millis(50)).unwrap());
         assert!(pace.pause >= Duration::from_millis(50) * SHARE);
     }
 }

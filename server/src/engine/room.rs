@@ -36,7 +36,7 @@ pub(crate) struct Waiter {
     pub(crate) max_jobs: usize,
     /// Wants an answer after one look at the table, even an empty one.
     pub(crate) once: bool,
-    /// The number of that look; the room sets it.
+    /// The number of the first look that begins after it came; the room sets it.
     pub(crate) look: u64,
     /// Set when its caller waits for nothing new any more: if its transaction gives it nothing, that is its answer.
     pub(crate) is_over: Arc<AtomicBool>,
@@ -86,12 +86,31 @@ struct Looks {
     /// The number of the last that ended.
     ended: u64,
     pace: Pace,
+    /// A claim has come since the last one began, or waits still. One that is served at once counts: what it was served by
+    /// must be no older than that of one that waits.
+    asked: bool,
+    /// The next one is to begin at once.
     wanted: bool,
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { begun: 0, ended: 0, pace: Pace::new(limits::LOOK_INTERVAL), wanted: false }
+        Self { begun: 0, ended: 0, pace: Pace::new(limits::LOOK_INTERVAL), asked: false, wanted: false }
+    }
+}
+
+impl Looks {
+    /// A claim wants the table to be looked at. True: that is news to whoever waits for the next look.
+    fn ask(&mut self, at_once: bool) -> bool {
+        let is_news = !self.asked || (at_once && !self.wanted);
+        self.asked = true;
+        self.wanted |= at_once;
+        is_news
+    }
+
+    /// When the next one is due; none while nobody asks.
+    fn due_at(&self) -> Option<Instant> {
+        self.asked.then(|| if self.wanted { clock::instant() } else { self.pace.due_at() })
     }
 }
 
@@ -113,8 +132,8 @@ pub(crate) struct Plan {
 pub(crate) struct Room {
     inner: Mutex<Inner>,
     wake: Notify,
-    /// Somebody has come who wants to know.
-    curious: Notify,
+    /// Somebody asks for a look who did not before.
+    asked: Notify,
 }
 
 impl Room {
@@ -130,13 +149,13 @@ impl Room {
         {
             older.reply(Reply::Jobs(Vec::new()));
         }
-        if waiter.once {
-            inner.looks.wanted = true;
-            waiter.look = inner.looks.begun + 1;
-        }
+        waiter.look = inner.looks.begun + 1;
+        let is_news = inner.looks.ask(waiter.once);
         inner.waiters.push_back(waiter);
         drop(inner);
-        self.curious.notify_one();
+        if is_news {
+            self.asked.notify_one();
+        }
         self.wake.notify_one();
     }
 
@@ -177,8 +196,11 @@ impl Room {
                 inner.waiters.push_front(waiter);
             }
         }
+        let is_news = !inner.waiters.is_empty() && inner.looks.ask(false);
         drop(inner);
-        self.curious.notify_one();
+        if is_news {
+            self.asked.notify_one();
+        }
     }
 
     /// Ready rows were stored: whoever waits for them is served.
@@ -198,7 +220,10 @@ impl Room {
     /// look that is not old, to hold nothing due that this waiter serves: older jobs come first.
     pub(crate) fn take_for_handoff(&self, route: &Route, routes: &Routes, now: Time) -> Option<Waiter> {
         let mut inner = self.lock();
-        if routes.is_paused(&route.queue) || routes.is_limited(&route.queue) || !inner.looks.pace.is_kept() {
+        if routes.is_paused(&route.queue)
+            || routes.is_limited(&route.queue)
+            || !inner.looks.pace.ended_within(2 * limits::LOOK_INTERVAL)
+        {
             return None;
         }
         let due: Vec<Arc<Route>> = inner
@@ -239,32 +264,26 @@ impl Room {
         coming.map(|(_, known)| clock::instant() + known.ready_time.since(now)).min()
     }
 
-    /// Waits until the table is to be looked at for those who wait: at the interval, or because somebody wants it now.
+    /// Waits until the table is to be looked at for those who claim: at the interval, or because somebody wants it now.
     pub(crate) async fn look_due(&self) {
         loop {
-            match self.next_look() {
+            let due = self.lock().looks.due_at();
+            match due {
                 Some(at) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(at.into()) => return,
-                        () = self.curious.notified() => {}
+                        () = self.asked.notified() => {}
                     }
                 }
-                None => self.curious.notified().await,
+                None => self.asked.notified().await,
             }
         }
-    }
-
-    fn next_look(&self) -> Option<Instant> {
-        let Inner { waiters, looks, .. } = &*self.lock();
-        if waiters.is_empty() {
-            return None;
-        }
-        Some(if looks.wanted { clock::instant() } else { looks.pace.due_at() })
     }
 
     /// A look begins; hints that come from now on outlive it.
     pub(crate) fn begin_look(&self) -> Look {
         let mut inner = self.lock();
+        inner.looks.asked = !inner.waiters.is_empty();
         inner.looks.wanted = false;
         inner.looks.begun += 1;
         Look { number: inner.looks.begun, stamp: inner.stamp, begun_at: clock::instant() }
@@ -454,12 +473,18 @@ mod tests {
         room.lock().backlog.get(&GROUP).unwrap().ready_time.0
     }
 
-    #[test]
-    fn claims_pass_over_what_they_took_but_not_over_what_was_heard_of_meanwhile() {
+    /// A room that heard of a row at 10, and whose claim then took the heads up to 20.
+    fn advanced() -> Room {
         let room = Room::default();
         room.note([(RouteId(7), 50, Time(10))]);
         room.lock().give(GROUP);
         room.advanced(GROUP, Time(20));
+        room
+    }
+
+    #[test]
+    fn claims_pass_over_what_they_took_but_not_over_what_was_heard_of_meanwhile() {
+        let room = advanced();
         assert_eq!(bound(&room), 20, "nothing was heard of");
 
         room.lock().give(GROUP);
@@ -473,12 +498,27 @@ mod tests {
 
     #[test]
     fn a_look_finds_what_nobody_told_of() {
-        let room = Room::default();
-        room.note([(RouteId(7), 50, Time(10))]);
-        room.lock().give(GROUP);
-        room.advanced(GROUP, Time(20));
+        let room = advanced();
         let look = room.begin_look();
         room.end_look(&[Backlog { route: RouteId(7), priority: 50, ready_time: Time(3) }], &look);
         assert_eq!(bound(&room), 3);
+    }
+
+    #[test]
+    fn the_table_is_looked_at_for_claims_that_are_served_at_once() {
+        let room = Room::default();
+        let ask = |at_once| room.lock().looks.ask(at_once);
+        let due_at = || room.lock().looks.due_at();
+        assert_eq!(due_at(), None, "nobody claims");
+        assert!(ask(false) && !ask(false), "told once");
+        assert!(due_at().unwrap() <= clock::instant());
+
+        let look = room.begin_look();
+        assert_eq!(due_at(), None, "nobody has come since, and nobody waits");
+        room.end_look(&[], &look);
+        assert!(ask(false));
+        assert!(due_at().unwrap() > clock::instant(), "not before the interval is over");
+        assert!(ask(true) && !ask(true));
+        assert!(due_at().unwrap() <= clock::instant(), "somebody waits for nothing else");
     }
 }

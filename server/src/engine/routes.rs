@@ -58,12 +58,9 @@ impl Routes {
         self.route(id).filter(|route| !self.is_paused(&route.queue))
     }
 
-    /// The routes under which jobs that a filter matches may wait, their turn in a lane included; none when naming them would
-    /// leave out too little.
+    /// The routes under which jobs that a filter matches may wait, their turn in a lane included; none when these are more
+    /// than a walk can name.
     pub(crate) fn of_filter(&self, filter: &Filter) -> Option<Vec<RouteId>> {
-        if filter.queue.is_empty() && filter.command.is_empty() && filter.api.is_empty() {
-            return None;
-        }
         let known = self.read();
         let may_hold =
             |route: &Route| route.kind == RouteKind::Lane || filter.may_match(&route.queue, &route.work);

@@ -87,6 +87,11 @@ impl Filter {
         !self.states.is_empty() && self.states.iter().all(|state| live.contains(state))
     }
 
+    /// Does it name anything that a route does?
+    pub fn names_route(&self) -> bool {
+        !(self.queue.is_empty() && self.command.is_empty() && self.api.is_empty())
+    }
+
     /// May jobs of a queue and of the work of a route match it? A route knows the target of its calls, not their methods.
     pub fn may_match(&self, queue: &str, work: &Work) -> bool {
         let is_work = match work {

@@ -105,7 +105,8 @@ pub const TICK: Duration = Duration::from_secs(2);
 /// A reaper that has not ticked for longer takes nothing by time for one lease, and a server that has not is silent. One
 /// and a half ticks: with the pause between two heartbeats of the shortest lease it stays below that lease.
 pub const AMNESTY_AFTER: Duration = Duration::from_secs(3);
-/// How often a server with waiting claims looks at the ready table for what other replicas enqueued.
+/// How often a server that is asked for jobs looks at the ready table for what other replicas enqueued; less often where a
+/// look is slow, so that looks take a twentieth of the time at most.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How often every server reads the cancel requests of running jobs.
 pub const CANCEL_POLL: Duration = Duration::from_millis(500);

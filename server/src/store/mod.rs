@@ -922,7 +922,7 @@ pub trait Store: Send + Sync + 'static {
     async fn commands(&self) -> Result<Vec<CommandRow>>;
     /// Moves those of the jobs that wait, are of a command and name no worker of their own to the lane of the named worker
     /// that it declares.
-    async fn follow_declaration(&self, command: &str, worker: &str, jobs: &[JobId]) -> Result<Wake>;
+    async fn follow_declaration(&self, command: &str, worker: &str, live: &[View]) -> Result<Wake>;
     /// Stores log lines.
     async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>>;
     /// Stores progress, status and checkpoints.

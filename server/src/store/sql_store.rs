@@ -233,8 +233,8 @@ impl Store for SqlStore {
         SqlStore::commands(self).await
     }
 
-    async fn follow_declaration(&self, command: &str, worker: &str, jobs: &[JobId]) -> Result<Wake> {
-        SqlStore::follow_declaration(self, command, worker, jobs).await
+    async fn follow_declaration(&self, command: &str, worker: &str, live: &[View]) -> Result<Wake> {
+        SqlStore::follow_declaration(self, command, worker, live).await
     }
 
     async fn append_logs(&self, logs: &[LogAppend]) -> Result<Vec<Written>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{Job, JobId, Phase, ReadyKey, Route, RouteId, Time, Wait, Work};
+use crate::model::{Job, JobId, Phase, ReadyKey, Route, RouteId, Time, View, Wait, Work};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::ReadyRow;
@@ -11,7 +11,7 @@ use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{key, to_json, values};
 use crate::store::verbs::lane::{Lanes, lock_ready_rows, move_rows, place_of, wake_of};
-use crate::store::{CommandRow, Declaration, LabelKind, Payloads, Result, Wake};
+use crate::store::{CommandRow, Declaration, LabelKind, Result, Wake};
 
 impl SqlStore {
     pub(crate) async fn commands(&self) -> Result<Vec<CommandRow>> {
@@ -40,16 +40,14 @@ impl SqlStore {
         &self,
         command: &str,
         worker: &str,
-        jobs: &[JobId],
+        live: &[View],
     ) -> Result<Wake> {
         let lane = match worker {
             "" => None,
             worker => self.routes(&[Route::lane(worker)]).await?.first().copied(),
         };
-        let concerned: Vec<JobId> = self
-            .views(jobs, Payloads::LeftOut)
-            .await?
-            .into_iter()
+        let concerned: Vec<JobId> = live
+            .iter()
             .filter(|view| matches!(view.phase, Phase::Ready(_)) && follows(&view.job, command, worker))
             .map(|view| view.job.id)
             .collect();

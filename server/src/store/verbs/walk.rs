@@ -49,13 +49,21 @@ async fn read_ids(unit: &mut Unit<'_>, place: Place, walk: &Walk) -> Try<Vec<Job
         },
         |job| job.0,
     );
+    let mut rows = 1;
     let (up, down, mut bound) = match &walk.source {
         WalkSource::Month(_) => (Sql::WalkMonthUp, Sql::WalkMonthDown, values![beyond]),
         WalkSource::Label(_, kind, value) => {
             (Sql::WalkLabelUp, Sql::WalkLabelDown, values![kind.code(), key(value), beyond])
         }
         WalkSource::Live(None) => (Sql::WalkLiveUp, Sql::WalkLiveDown, values![beyond, beyond]),
-        WalkSource::Live(Some(routes)) => return read_routes(unit, routes, walk, beyond).await,
+        WalkSource::Live(Some(routes)) => {
+            // What waits for its parents, or for its time in a lane, may be of any route.
+            let everywhere: Vec<RouteId> = [PARENTS, LANES_DUE].iter().chain(routes).copied().collect();
+            let named = filled(&everywhere);
+            rows = named.len();
+            let named = named.iter().map(|route| Value::from(*route));
+            (Sql::WalkRoutesUp, Sql::WalkRoutesDown, named.chain(values![beyond, beyond]).collect())
+        }
         WalkSource::Batch(_, batch_id) => {
             return read_batch(unit, place, batch_id, (walk.order, beyond), walk.limit).await;
         }
@@ -65,19 +73,6 @@ async fn read_ids(unit: &mut Unit<'_>, place: Place, walk: &Walk) -> Try<Vec<Job
         Order::OldestFirst => up,
         Order::NewestFirst => down,
     };
-    let rows = unit.fetch(sql, place, bound).await?;
-    rows.into_iter().map(|mut row| Ok(JobId(row.int()?))).collect()
-}
-
-/// What runs, and what waits under some routes, or for its parents, or for its time in a lane.
-async fn read_routes(unit: &mut Unit<'_>, routes: &[RouteId], walk: &Walk, beyond: i64) -> Try<Vec<JobId>> {
-    let sql = match walk.order {
-        Order::OldestFirst => Sql::WalkRoutesUp,
-        Order::NewestFirst => Sql::WalkRoutesDown,
-    };
-    let everywhere: Vec<RouteId> = [PARENTS, LANES_DUE].iter().chain(routes).copied().collect();
-    let routes = filled(&everywhere);
-    let bound = routes.iter().map(|route| Value::from(*route)).chain(values![beyond, beyond, walk.limit]);
-    let rows = unit.fetch_rows(sql, Place::Fixed, routes.len(), bound.collect()).await?;
+    let rows = unit.fetch_rows(sql, place, rows, bound).await?;
     rows.into_iter().map(|mut row| Ok(JobId(row.int()?))).collect()
 }
