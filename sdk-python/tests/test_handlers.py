@@ -495,6 +495,39 @@ async def test_a_task_that_waits_for_a_waiter_can_be_cancelled() -> None:
     waiter.wake_soon()
 
 
+@pytest.mark.parametrize("empty", [False, True])
+async def test_a_task_that_a_bell_wakes_goes_on_in_its_own_context(empty: bool) -> None:
+    bell = Bell()
+    turn = contextvars.ContextVar("turn", default=0)
+    other = contextvars.ContextVar("other", default="nothing")
+    seen: list[tuple[int, str]] = []
+
+    async def listen() -> None:
+        for _ in range(3):
+            await bell.wait()
+            bell.clear()
+            seen.append((turn.get(), other.get()))
+            turn.set(turn.get() + 1)
+
+    def act() -> None:
+        other.set("the context of who rings")
+        bell.hold()
+        bell.set()
+        bell.release()
+
+    context = contextvars.Context() if empty else contextvars.copy_context()
+    if not empty:
+        context.run(other.set, "its own")
+    task = context.run(asyncio.create_task, listen())
+    await asyncio.sleep(0)
+    for _ in range(3):
+        asyncio.get_running_loop().call_soon(act)
+        await asyncio.sleep(0)
+    await asyncio.wait_for(task, 1)
+    mine = "nothing" if empty else "its own"
+    assert seen == [(0, mine), (1, mine), (2, mine)]
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_door_is_answered_for_any_thread_until_its_loop_is_closed(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:

@@ -30,7 +30,8 @@ class Waiter(asyncio.Future[None]):
         if not self.done():
             self.set_result(None)
             if self._go_on is not None:
-                (self._context or contextvars.copy_context()).run(self._go_on, self)
+                context = contextvars.copy_context() if self._context is None else self._context  # an empty one is false
+                context.run(self._go_on, self)
 
     def wake_soon(self) -> None:
         """The task goes on in the next turn."""
