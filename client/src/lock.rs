@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use haulier_proto::v1 as pb;
 use haulier_proto::v1::lock_service_client::LockServiceClient;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
@@ -28,6 +28,9 @@ pub(crate) const LEASE_TIME: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long the release of a lock that was dropped may take; then its lease time ends it.
 const RELEASE_TIME: Duration = Duration::from_secs(5);
+/// Pauses before each try to give back what a call without an answer may have acquired: the server may be at that call still.
+const GIVE_BACK_PAUSES: [Duration; 3] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
 /// Of its lease time, how much a lock counts as surely held without a renewal.
 const FENCE_AT: f64 = 0.8;
 /// Longest wait between two tries of a renewal.
@@ -57,7 +60,7 @@ impl Client {
             lease_time: Some(duration(LEASE_TIME)),
             ..Default::default()
         };
-        AcquireLock { client: self.clone(), request }
+        AcquireLock { client: self.clone(), request, is_fresh: true }
     }
 
     /// The locks that are held and whose names begin so, by name; all with an empty prefix.
@@ -165,12 +168,15 @@ fn release_of(lock: &LockKey) -> pb::ReleaseLockRequest {
     }
 }
 
-/// Acquires a lock. When the future is dropped before it has an answer, what it may have acquired is given back.
+/// Acquires a lock. When the future is dropped before it has an answer, or fails, what it may have acquired is given back, unless
+/// the owner id is one of your own: then whoever asks with it again gets it, else its lease time ends it.
 #[must_use = "it acquires nothing until it is awaited"]
 #[derive(Debug)]
 pub struct AcquireLock {
     client: Client,
     request: pb::AcquireLockRequest,
+    /// Nobody else knows the owner id.
+    is_fresh: bool,
 }
 
 impl AcquireLock {
@@ -184,6 +190,7 @@ impl AcquireLock {
     /// fresh UUID.
     pub fn owner_id(mut self, owner_id: impl Into<String>) -> Self {
         self.request.owner_id = owner_id.into();
+        self.is_fresh = false;
         self
     }
 
@@ -230,7 +237,8 @@ impl AcquireLock {
     async fn ask(&self, wait: Duration) -> Result<Option<Lock>> {
         let keeper = self.client.keeper()?;
         let request = pb::AcquireLockRequest { wait: Some(duration(wait)), ..self.request.clone() };
-        let mut unanswered = Unanswered { keeper: Some(keeper.clone()), request: &self.request };
+        let mut unanswered =
+            Unanswered { keeper: self.is_fresh.then(|| keeper.clone()), request: &self.request };
         let answered = self.call(request).await;
         let is_certain = match &answered {
             Ok(_) => true,
@@ -281,7 +289,7 @@ impl IntoFuture for AcquireLock {
     }
 }
 
-/// A call whose answer never came: what it may have acquired is asked for again under the same owner id, and given back.
+/// A call whose answer never came: what it may have acquired is given back.
 struct Unanswered<'a> {
     keeper: Option<Arc<Keeper>>,
     request: &'a pb::AcquireLockRequest,
@@ -290,26 +298,31 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         let Some(keeper) = self.keeper.take() else { return };
-        let request = self.request.clone();
+        let (name, owner_id) = (self.request.name.clone(), self.request.owner_id.clone());
+        let whichever = LockKey { name, owner_id, fencing_token: 0 };
         keeper.clone().spawn(async move {
-            let (name, owner_id) = (request.name.clone(), request.owner_id.clone());
-            let asking = async { Locks::new(keeper.transport()).acquire_lock(request).await };
-            if let Ok(Ok(answer)) = timeout(RELEASE_TIME, asking).await
-                && let fencing_token @ 1.. = answer.get_ref().fencing_token
-            {
-                give_back(&keeper, &LockKey { name, owner_id, fencing_token }).await;
+            for pause in GIVE_BACK_PAUSES {
+                sleep(pause).await;
+                if give_back(&keeper, &whichever).await {
+                    break;
+                }
             }
         });
     }
 }
 
-async fn give_back(keeper: &Keeper, lock: &LockKey) {
+/// Says whether that settles it: it was held until now, or cannot be released.
+async fn give_back(keeper: &Keeper, lock: &LockKey) -> bool {
     let released = retry::call("ReleaseLock", RELEASE_TIME, Repeat::Safe, |_| {
         let request = release_of(lock);
         async move { Locks::new(keeper.transport()).release_lock(request).await }
     });
-    if let Err(error) = released.await {
-        tracing::warn!(lock = lock.name, %error, "a lock could not be released: its lease time ends it");
+    match released.await {
+        Ok(answer) => answer.released,
+        Err(error) => {
+            tracing::warn!(lock = lock.name, %error, "a lock could not be released: its lease time ends it");
+            true
+        }
     }
 }
 
@@ -536,7 +549,9 @@ impl Drop for Lock {
             return;
         }
         let (keeper, held) = (self.keeper.clone(), self.held.clone());
-        self.keeper.spawn(async move { give_back(&keeper, &held.key).await });
+        self.keeper.spawn(async move {
+            give_back(&keeper, &held.key).await;
+        });
     }
 }
 

@@ -377,6 +377,26 @@ async def test_a_lock_is_held_renewed_and_lost(fake: FakeServer) -> None:
         assert not fake.locks
 
 
+async def test_an_acquire_without_an_answer_gives_back_what_it_got_also_when_it_gets_it_late(fake: FakeServer) -> None:
+    fake.locks["one"] = "another"
+    async with Client(fake.address) as client:
+        waiting = asyncio.create_task(client.lock("one").acquire())
+        while not fake.calls:
+            await asyncio.sleep(0.01)
+        owner_id = fake.calls[0][1].owner_id
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        while fake.calls[-1][0] != "ReleaseLock":
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        fake.locks["one"] = owner_id  # the server was at it still
+        while fake.locks:
+            await asyncio.sleep(0.01)
+        asked = len(fake.calls)
+        await asyncio.sleep(1)
+        assert len(fake.calls) == asked, "once it is given back nothing is asked any more"
+
+
 async def test_a_lock_that_was_waited_for_is_held_from_when_it_was_acquired(fake: FakeServer) -> None:
     fake.lock_waited = 30.0
     async with Client(fake.address, timeout=SHORT) as client, client.lock("one", lease_time=timedelta(seconds=6)) as lock:

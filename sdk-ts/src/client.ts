@@ -42,7 +42,15 @@ import type { JobOptions as JobOptionsMessage } from "./gen/haulier/v1/options_p
 import { QueueService } from "./gen/haulier/v1/queue_service_pb.js";
 import { RecurringTaskService } from "./gen/haulier/v1/recurring_task_service_pb.js";
 import { WorkerService } from "./gen/haulier/v1/worker_service_pb.js";
-import { CALL_TIMEOUT_MS, LOCK_LEASE_MS, LOCK_WAIT_MS, PAGE_SIZE, RETRY_DELAY_MS, RETRY_TIME_MS } from "./limits.js";
+import {
+  CALL_TIMEOUT_MS,
+  GIVE_BACK_PAUSES_MS,
+  LOCK_LEASE_MS,
+  LOCK_WAIT_MS,
+  PAGE_SIZE,
+  RETRY_DELAY_MS,
+  RETRY_TIME_MS,
+} from "./limits.js";
 import { Lock, type LockInfo, type LockKey, type LockOptions, lockInfoOf } from "./lock.js";
 import {
   type ApiCall,
@@ -844,7 +852,8 @@ export class Client {
 
   /**
    * Acquires a named lock over all servers; undefined when another holds it and the wait was over. The lock renews itself
-   * until it is released or lost.
+   * until it is released or lost. When the call fails or is aborted, what it may have acquired is given back, unless the owner id
+   * is one of your own: then whoever asks with it again gets it, else its lease time ends it.
    */
   async lock(name: string, options: LockOptions & CallOptions = {}): Promise<Lock | undefined> {
     const { signal } = options;
@@ -866,7 +875,10 @@ export class Client {
         sentAt = performance.now();
         return this.#locks.acquireLock(message, connect);
       };
-      const answer = await this.#call(operation, { ...options, timeout }, send);
+      const answer = await this.#call(operation, { ...options, timeout }, send).catch((error: unknown) => {
+        if (options.ownerId === undefined) void this.#giveBack(name, ownerId);
+        throw error;
+      });
       if (answer.acquired) {
         const heldMs = answer.leaseTime === undefined ? leaseTimeMs : msOfDuration(answer.leaseTime);
         const key: LockKey = { name, ownerId, fencingToken: Number(answer.fencingToken) };
@@ -899,6 +911,19 @@ export class Client {
     const message = { name: key.name, ownerId: key.ownerId, fencingToken: BigInt(key.fencingToken) };
     const send = (connect: ConnectCallOptions) => this.#locks.releaseLock(message, connect);
     return (await this.#call(`release lock ${key.name}`, call, send)).released;
+  }
+
+  /** Of a call whose answer never came: what it may have acquired is released. The server may be at that call still. */
+  async #giveBack(name: string, ownerId: string): Promise<void> {
+    const whichever = { name, ownerId, fencingToken: 0 };
+    try {
+      for (const pauseMs of GIVE_BACK_PAUSES_MS) {
+        await sleep(pauseMs);
+        if (await this.releaseLock(whichever)) return;
+      }
+    } catch {
+      // Its lease time ends it.
+    }
   }
 
   async #renewLock(

@@ -26,6 +26,8 @@ export const RESTART_DELAY_MS = { first: 1_000, max: 60_000 } as const;
 export const LOCK_LEASE_MS = 30_000;
 /** One call waits at most this long for a lock; a longer wait is asked for again. */
 export const LOCK_WAIT_MS = 20_000;
+/** Pauses before each try to give back a lock that a call without an answer may have acquired: the server may be at it still. */
+export const GIVE_BACK_PAUSES_MS = [0, 100, 500];
 /** Calls that set no page size ask for so many. */
 export const PAGE_SIZE = 200;
 

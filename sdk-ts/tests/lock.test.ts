@@ -117,6 +117,30 @@ describe("a named lock on the server", () => {
     await expect(client.renewLock(key, "10s")).rejects.toMatchObject({ name: "AbortedError", reason: "LOCK_LOST" });
   });
 
+  test("is given back when the call that acquires it is aborted", async () => {
+    const client = connect({ address });
+    const name = fresh();
+    for (let round = 0; round < 20; round++) {
+      const lock = await client.lock(name, { wait: "10s" });
+      expect(lock, `nobody holds it who does not know: round ${round}`).toBeDefined();
+      const [early, late] = [new AbortController(), new AbortController()];
+      const waiting = (signal: AbortSignal) =>
+        client.lock(name, { wait: "forever", signal }).then(
+          (got) => got?.release(),
+          () => undefined,
+        );
+      const waiters = [waiting(early.signal)];
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      if (round % 2 === 0) early.abort();
+      const released = lock?.release();
+      early.abort();
+      waiters.push(waiting(late.signal));
+      await released;
+      late.abort();
+      await Promise.all(waiters);
+    }
+  });
+
   test("is told lost when an operator breaks it", async () => {
     const client = connect({ address });
     const name = fresh();

@@ -87,6 +87,8 @@ LOCK_LEASE: Final = timedelta(seconds=30)
 LOCK_WAIT_MAX: Final = timedelta(seconds=30)
 LOCK_LAST_WORDS: Final = 2.0
 """Seconds that a client that is closed takes to give back what a lock's cancelled call may have acquired."""
+GIVE_BACK_PAUSES: Final = (0.0, 0.1, 0.5)
+"""Seconds before each try to give it back: the server may be at that call still."""
 BACKGROUND_DELAY_FIRST: Final = 1.0
 BACKGROUND_DELAY_MAX: Final = 60.0
 

@@ -175,7 +175,7 @@ class Lock:
             except BaseException as error:
                 if not isinstance(error, InvalidArgumentError):
                     keeper = _keeper(self._connection)
-                    keeper.say_last(_give_back(keeper.connection, self._request(owner_id)))
+                    keeper.say_last(_give_back(keeper.connection, self.name, owner_id))
                 raise
             if answer.acquired:
                 self._hold(LockKey(self.name, owner_id, answer.fencing_token), sent, answer.lease_time.ToTimedelta())
@@ -309,10 +309,12 @@ async def _release(connection: Connection, key: LockKey, renewal: concurrent.fut
     return answer.released
 
 
-async def _give_back(connection: Connection, request: pb.AcquireLockRequest) -> None:
-    """A call whose answer never came: what it may have acquired is asked for again under the same owner id, and released."""
+async def _give_back(connection: Connection, name: str, owner_id: str) -> None:
+    """Of a call whose answer never came: what it may have acquired is released. The server may be at that call still."""
+    request = pb.ReleaseLockRequest(name=name, owner_id=owner_id)
     with contextlib.suppress(HaulierError):
-        answer = await connection.call_once(ACQUIRE_LOCK, request, "acquire_lock", 5.0)
-        if answer.acquired:
-            release = pb.ReleaseLockRequest(name=request.name, owner_id=request.owner_id, fencing_token=answer.fencing_token)
-            await connection.call_once(RELEASE_LOCK, release, "release_lock", 5.0)
+        for pause in limits.GIVE_BACK_PAUSES:
+            await asyncio.sleep(pause)
+            answer = await connection.call_once(RELEASE_LOCK, request, "release_lock", 5.0)
+            if answer.released:
+                break

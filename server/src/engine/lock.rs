@@ -133,7 +133,7 @@ impl Engine {
         .await
     }
 
-    /// Gives a lock back; says whether it was held until now.
+    /// Gives a lock back, with token 0 whichever token the owner holds it with; says whether it was held until now.
     pub async fn release_lock(&self, call: HeldCall) -> Result<bool> {
         let core = Arc::clone(&self.core);
         unit(async move {

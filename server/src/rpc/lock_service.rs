@@ -44,7 +44,13 @@ impl LockService for Locks {
     async fn renew_lock(&self, request: Request<pb::RenewLockRequest>) -> Answer<pb::RenewLockResponse> {
         let given = request.into_inner();
         let mut check = Check::new();
-        let call = held_call(&mut check, given.name, &given.owner_id, given.fencing_token);
+        let token = given.fencing_token;
+        if token <= 0 {
+            let message =
+                format!("is {token}: give the token that AcquireLock answered with, a positive number");
+            check.refuse("fencing_token", message);
+        }
+        let call = held_call(&mut check, given.name, &given.owner_id, token);
         let lease_time = lease_time(&mut check, given.lease_time);
         let call = check.pass(call).map_err(status::of)?;
         self.engine.renew_lock(call, lease_time).await.map_err(status::of)?;
@@ -57,7 +63,14 @@ impl LockService for Locks {
     ) -> Answer<pb::ReleaseLockResponse> {
         let given = request.into_inner();
         let mut check = Check::new();
-        let call = held_call(&mut check, given.name, &given.owner_id, given.fencing_token);
+        let token = given.fencing_token;
+        if token < 0 {
+            let message = format!(
+                "is {token}: give the token that AcquireLock answered with, or 0 for whichever it is"
+            );
+            check.refuse("fencing_token", message);
+        }
+        let call = held_call(&mut check, given.name, &given.owner_id, token);
         let call = check.pass(call).map_err(status::of)?;
         let released = self.engine.release_lock(call).await.map_err(status::of)?;
         Ok(Response::new(pb::ReleaseLockResponse { released }))
@@ -96,10 +109,6 @@ fn acquire_call(given: pb::AcquireLockRequest) -> Result<AcquireCall> {
 
 fn held_call(check: &mut Check, name: String, owner_id: &str, token: i64) -> HeldCall {
     check.name("name", &name);
-    if token <= 0 {
-        let message = format!("is {token}: give the token that AcquireLock answered with, a positive number");
-        check.refuse("fencing_token", message);
-    }
     HeldCall { name, secret: secret(check, owner_id), token: Epoch(token) }
 }
 

@@ -96,6 +96,13 @@ async fn a_lock_has_one_holder_and_its_token_only_grows(bench: Bench) {
     assert!(!bench.store.release_lock(&key_of("anna", &first)).await.unwrap(), "a repeat finds nothing");
     assert!(!bench.renew(&key_of("anna", &first), LONG).await, "what was released cannot be renewed");
     assert!(bench.free().await);
+    let again = bench.acquired("anna", LONG).await;
+    let whichever = |owner| LockKey { token: Epoch(0), ..key_of(owner, &again) };
+    assert!(!bench.renew(&whichever("anna"), LONG).await, "a renewal is of a token");
+    assert!(!bench.store.release_lock(&whichever("ben")).await.unwrap(), "it is not ben's");
+    assert!(bench.store.release_lock(&whichever("anna")).await.unwrap(), "whichever token she has it with");
+    assert!(!bench.store.release_lock(&whichever("anna")).await.unwrap(), "a repeat finds nothing");
+    assert!(bench.free().await);
     let second = bench.acquired("ben", LONG).await;
     assert!(second.token > first.token && second.token.0 >= second.acquire_time.0);
     bench.store.release_lock(&key_of("ben", &second)).await.unwrap();

@@ -192,7 +192,7 @@ export type ReleaseLockRequest = Message<"haulier.v1.ReleaseLockRequest"> & {
   ownerId: string;
 
   /**
-   * Fencing token of the caller. Required.
+   * Fencing token of the caller. 0: whichever it is, for the owner of an AcquireLock whose answer never came.
    *
    * @generated from field: int64 fencing_token = 3;
    */
