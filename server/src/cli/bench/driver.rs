@@ -78,6 +78,7 @@ impl Bare {
             .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
             .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIME)
+            .pragma("cache_size", "-8192")
             .disable_statement_logging();
         Ok(Bare::Sqlite(Box::new(options.connect().await?)))
     }

@@ -49,6 +49,12 @@ pub(crate) const WORDS: Words = Words {
 /// How long a statement waits for another process that holds the file, such as a backup.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
+/// Page cache of a connection, KiB; less than none, or SQLite takes it for pages. Small: a commit walks over all of it whenever
+/// a page that was split took another's place (`pcache1TruncateUnsafe`), and what is not in it lies in the system's cache.
+const PAGE_CACHE: &str = "-8192";
+/// Rows that a statement may be ahead of who reads them: those of a claim, so that it does not stop to wait.
+const ROWS_AHEAD: usize = 1_000;
+
 /// Settings of every connection to a file.
 pub(crate) fn options(path: &Path, create: bool) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
@@ -58,11 +64,12 @@ pub(crate) fn options(path: &Path, create: bool) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIME)
         .foreign_keys(false)
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", PAGE_CACHE)
         .pragma("temp_store", "MEMORY")
         .pragma("journal_size_limit", "67108864")
         .pragma("wal_autocheckpoint", "2000")
         .statement_cache_capacity(512)
+        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging()
 }
 
