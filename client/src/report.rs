@@ -27,6 +27,8 @@ use crate::options::duration_read;
 
 /// Most bytes of one message; the server takes 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 3_900_000;
+/// Claim loops of a worker process: one always, the other while many jobs wait.
+pub(crate) const CLAIM_LOOPS: usize = 2;
 /// Most outcomes that are unacknowledged.
 pub(crate) const OUTCOMES_MAX: usize = 1_000;
 /// How long outcomes wait for those on their way to be acknowledged, so that many share a message. The server stores nothing
@@ -92,7 +94,7 @@ pub(crate) struct ReportState {
     lines_bytes_max: usize,
     session: Option<Session>,
     sessions: u64,
-    claims: Claims,
+    claims: [Claims; CLAIM_LOOPS],
     stream: Option<Stream>,
     streams: u64,
     leases: HashMap<LeaseKey, LeaseReport>,
@@ -117,8 +119,8 @@ struct Session {
     is_lost: bool,
 }
 
-/// How far the claim loop is.
-#[derive(Debug, Default)]
+/// How far a claim loop is.
+#[derive(Debug, Default, Clone, Copy)]
 struct Claims {
     sent: i64,
     is_open: bool,
@@ -136,8 +138,8 @@ struct Stream {
     is_fresh: bool,
     /// The server has accepted it: before, what is handed to it may never arrive.
     is_accepted: bool,
-    /// Highest answer handed to it as received.
-    handed: i64,
+    /// Highest answer of each claim loop handed to it as received.
+    handed: [i64; CLAIM_LOOPS],
     outcomes_first: bool,
     /// When outcomes were sent, if none was acknowledged since.
     outcomes_sent: Option<Instant>,
@@ -157,7 +159,7 @@ impl Default for Stream {
             credit: 0,
             is_fresh: true,
             is_accepted: false,
-            handed: 0,
+            handed: [0; CLAIM_LOOPS],
             outcomes_first: false,
             outcomes_sent: None,
         }
@@ -176,7 +178,7 @@ impl ReportState {
             lines_bytes_max,
             session: None,
             sessions: 0,
-            claims: Claims::default(),
+            claims: Default::default(),
             stream: None,
             streams: 0,
             leases: HashMap::new(),
@@ -197,7 +199,7 @@ impl ReportState {
 
     pub(crate) fn begin_session(&mut self, registered: &Registered) {
         self.sessions += 1;
-        self.claims = Claims::default();
+        self.claims = Default::default();
         self.stream = None;
         self.is_closing = false;
         self.session = Some(Session {
@@ -217,7 +219,7 @@ impl ReportState {
         if let Some(session) = &mut self.session {
             session.is_lost = true;
         }
-        self.claims.is_open = false;
+        self.claims.iter_mut().for_each(|claims| claims.is_open = false);
         let dropped: Vec<LeaseKey> =
             self.leases.iter().filter(|(_, lease)| lease.outcome().is_none()).map(|(key, _)| *key).collect();
         for key in &dropped {
@@ -250,39 +252,45 @@ impl ReportState {
 
     // Claims.
 
-    /// A claim is about to be sent.
-    pub(crate) fn claim_sent(&mut self, sequence: i64) {
-        self.claims.sent = sequence;
-        self.claims.is_open = true;
+    /// A claim of a loop is about to be sent.
+    pub(crate) fn claim_sent(&mut self, claim_loop: usize, sequence: i64) {
+        self.claims[claim_loop].sent = sequence;
+        self.claims[claim_loop].is_open = true;
     }
 
     /// No answer will be waited for any more: what the server leased to it goes back with the next heartbeat.
     pub(crate) fn claims_closed(&mut self, now: Instant) {
-        if std::mem::take(&mut self.claims.is_open)
-            && let Some(session) = &mut self.session
-        {
+        let was_open = self.claims.iter().any(|claims| claims.is_open);
+        self.claims.iter_mut().for_each(|claims| claims.is_open = false);
+        if was_open && let Some(session) = &mut self.session {
             session.next_beat = now;
         }
     }
 
     /// An answer arrived; from now on its leases are listed.
-    pub(crate) fn claim_answered(&mut self, sequence: i64, jobs: &[pb::LeasedJob]) -> Vec<LeaseKey> {
-        self.claims.received = sequence;
-        self.claims.is_open = false;
+    pub(crate) fn claim_answered(
+        &mut self,
+        claim_loop: usize,
+        sequence: i64,
+        jobs: &[pb::LeasedJob],
+    ) -> Vec<LeaseKey> {
+        let claims = &mut self.claims[claim_loop];
+        claims.received = sequence;
+        claims.is_open = false;
         if !jobs.is_empty() {
-            self.claims.brought = sequence;
+            claims.brought = sequence;
         }
         jobs.iter().map(|job| self.hold(job)).collect()
     }
 
-    /// Highest answer that brought jobs.
-    pub(crate) fn ack_sequence(&self) -> i64 {
-        self.claims.brought
+    /// Highest answer of a loop that brought jobs.
+    pub(crate) fn ack_sequence(&self, claim_loop: usize) -> i64 {
+        self.claims[claim_loop].brought
     }
 
-    /// Up to which answer a stream was told that it arrived.
-    pub(crate) fn told_sequence(&self) -> i64 {
-        self.claims.told
+    /// Up to which answer of each loop a stream was told that it arrived.
+    pub(crate) fn told_sequences(&self) -> [i64; CLAIM_LOOPS] {
+        self.claims.map(|claims| claims.told)
     }
 
     /// How many jobs may be asked for with so many free slots.
@@ -383,7 +391,9 @@ impl ReportState {
     pub(crate) fn on_accepted(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.is_accepted = true;
-            self.claims.told = self.claims.told.max(stream.handed);
+            for (claims, handed) in self.claims.iter_mut().zip(stream.handed) {
+                claims.told = claims.told.max(handed);
+            }
         }
     }
 
@@ -418,13 +428,14 @@ impl ReportState {
         if is_fresh {
             message.session_id.clone_from(&session.id);
         }
-        let claims = &mut self.claims;
-        if claims.brought > stream.handed {
-            message.received.push(pb::ReceivedReport { r#loop: 0, sequence: claims.brought });
-            stream.handed = claims.brought;
-        }
-        if stream.is_accepted {
-            claims.told = claims.told.max(stream.handed);
+        for ((number, claims), handed) in (0..).zip(&mut self.claims).zip(&mut stream.handed) {
+            if claims.brought > *handed {
+                message.received.push(pb::ReceivedReport { r#loop: number, sequence: claims.brought });
+                *handed = claims.brought;
+            }
+            if stream.is_accepted {
+                claims.told = claims.told.max(*handed);
+            }
         }
         if session.is_lost || !(is_fresh || now >= session.next_beat) {
             return;
@@ -435,7 +446,7 @@ impl ReportState {
         let held = self.leases.values().filter(|lease| lease.session() == session.number);
         message.heartbeat = Some(pb::Heartbeat {
             beat: session.beat,
-            loops: claims.state().into_iter().collect(),
+            loops: (0..).zip(&self.claims).filter_map(|(number, claims)| claims.state(number)).collect(),
             leases: held.map(|lease| lease.token().to_owned()).collect(),
         });
     }
@@ -575,9 +586,9 @@ impl ReportState {
 }
 
 impl Claims {
-    fn state(&self) -> Option<pb::LoopState> {
+    fn state(&self, number: i32) -> Option<pb::LoopState> {
         let Self { sent, is_open, received, .. } = *self;
-        (sent > 0).then_some(pb::LoopState { r#loop: 0, received, sent, sent_open: is_open })
+        (sent > 0).then_some(pb::LoopState { r#loop: number, received, sent, sent_open: is_open })
     }
 }
 

@@ -33,7 +33,7 @@ use crate::connect::{MESSAGE_BYTES_MAX, Transport};
 use crate::errors::{Error, Result};
 use crate::job::{Stop, StopReason};
 use crate::options::{duration, duration_read};
-use crate::report::{Event, Health, LeaseKey, Registered};
+use crate::report::{CLAIM_LOOPS, Event, Health, LeaseKey, Registered};
 use crate::retry::Backoff;
 
 /// How long a call other than a claim may take.
@@ -103,11 +103,14 @@ impl Orders {
     }
 }
 
-/// How many slots are taken, and how many attempts have no outcome yet.
+/// How many slots are taken, how many attempts have no outcome yet, and for how many jobs each claim loop asks.
 #[derive(Debug, Clone, Copy, Default)]
 struct Load {
     slots: usize,
     live: usize,
+    asked: [usize; CLAIM_LOOPS],
+    /// The last answer brought many jobs: more wait.
+    has_backlog: bool,
 }
 
 /// The engine.
@@ -244,6 +247,10 @@ impl Engine {
             at,
         };
         self.hub.tell(|state| state.begin_session(&registered));
+        self.load.send_modify(|load| {
+            load.asked = Default::default();
+            load.has_backlog = false;
+        });
         self.health.send_replace(Health::Held);
         tracing::info!(worker = self.settings.name, slots = self.settings.slots, ?lease_time, "registered");
         let max_wait = duration_read(answer.max_wait).unwrap_or(Duration::from_secs(30));

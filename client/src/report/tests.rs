@@ -22,8 +22,8 @@ fn held_with_credit(names: &[&str], log_credit_bytes: i64) -> (ReportState, Vec<
         at: Instant::now(),
     });
     let jobs: Vec<_> = names.iter().map(|name| leased(name)).collect();
-    state.claim_sent(1);
-    let keys = state.claim_answered(1, &jobs);
+    state.claim_sent(0, 1);
+    let keys = state.claim_answered(0, 1, &jobs);
     let stream = state.open_stream();
     (state, keys, stream)
 }
@@ -74,13 +74,13 @@ async fn the_first_message_names_the_session_what_arrived_and_the_inventory() {
     assert_eq!(beat.loops, [pb::LoopState { r#loop: 0, received: 1, sent: 1, sent_open: false }]);
     assert_eq!(beat.leases.len(), 2);
     assert_eq!(waits(&mut state, stream), Some(Duration::from_secs(10)));
-    assert_eq!(state.told_sequence(), 0, "a stream that is not accepted may take it along");
+    assert_eq!(state.told_sequences()[0], 0, "a stream that is not accepted may take it along");
     state.on_accepted();
-    assert_eq!(state.told_sequence(), 1);
-    state.claim_sent(2);
-    state.claim_answered(2, &[leased("c")]);
+    assert_eq!(state.told_sequences()[0], 1);
+    state.claim_sent(0, 2);
+    state.claim_answered(0, 2, &[leased("c")]);
     assert_eq!(message(&mut state, stream).received[0].sequence, 2);
-    assert_eq!(state.told_sequence(), 2);
+    assert_eq!(state.told_sequences()[0], 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn a_heartbeat_goes_every_interval_and_lists_leases_with_an_unacknowledged
 async fn an_open_claim_is_said_to_be_open_until_it_is_closed() {
     let (mut state, _, stream) = held(&[]);
     message(&mut state, stream);
-    state.claim_sent(2);
+    state.claim_sent(0, 2);
     advance(Duration::from_secs(10)).await;
     let loops = message(&mut state, stream).heartbeat.unwrap().loops;
     assert_eq!(loops, [pb::LoopState { r#loop: 0, received: 1, sent: 2, sent_open: true }]);

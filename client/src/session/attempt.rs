@@ -59,7 +59,7 @@ pub(super) async fn run_attempt(
     engine: Arc<Engine>,
     key: LeaseKey,
     mut lease: pb::LeasedJob,
-    sequence: i64,
+    brought_by: Brought,
     received_at: Instant,
 ) {
     let signals = Arc::new(Signals::new(lease.strict));
@@ -67,16 +67,22 @@ pub(super) async fn run_attempt(
     let end_at = duration_read(lease.timeout).filter(|time| !time.is_zero()).map(|time| received_at + time);
     let request = Payload::from(lease.request.take());
     let job = Job::new(lease, key, engine.hub.clone(), signals.clone(), &engine.client);
-    let attempt = Attempt { engine, key, sequence, signals, job, end_at };
+    let attempt = Attempt { engine, key, brought_by, signals, job, end_at };
     let handler = attempt.begin(request).await;
     attempt.end(handler).await;
+}
+
+/// The claim answer that brought an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brought {
+    pub(super) claim_loop: usize,
+    pub(super) sequence: i64,
 }
 
 struct Attempt {
     engine: Arc<Engine>,
     key: LeaseKey,
-    /// The claim answer that brought it.
-    sequence: i64,
+    brought_by: Brought,
     signals: Arc<Signals>,
     job: Job,
     /// When its timeout is over.
@@ -102,7 +108,9 @@ impl Attempt {
         if !self.engine.hub.look(|state| state.holds(self.key)) {
             self.engine.lose_lease(self.key, "the lease is lost".into());
         }
-        let is_told = self.engine.hub.until(|state| (state.told_sequence() >= self.sequence).then_some(()));
+        let Brought { claim_loop, sequence } = self.brought_by;
+        let is_told =
+            self.engine.hub.until(|state| (state.told_sequences()[claim_loop] >= sequence).then_some(()));
         tokio::select! {
             biased;
             _ = self.signals.stopped() => return None,

@@ -1,4 +1,5 @@
-//! The claim loop: one call in flight, repeated until its answer comes, asked again as soon as a slot is free.
+//! The claim loops: each with one call in flight, repeated until its answer comes, asked again as soon as a slot is free. While
+//! many jobs wait a second loop asks for more while the answer of the first is made, travels and is read.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use haulier_proto::v1 as pb;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Status};
 
-use super::attempt::run_attempt;
-use super::{Judged, Session};
+use super::attempt::{Brought, run_attempt};
+use super::{Judged, Load, Session};
 use crate::errors::Error;
 use crate::options::duration;
 use crate::report::Health;
@@ -16,6 +17,8 @@ use crate::retry::Backoff;
 
 /// How much longer than its wait a claim may take before it is repeated.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// An answer of so many jobs is one of many.
+const MANY: usize = 64;
 /// Empty answers that come faster than this are not asked for as fast.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -25,23 +28,24 @@ impl Session {
         tokio::select! {
             biased;
             () = self.draining.cancelled() => std::future::pending().await,
-            error = self.claim_on() => error,
+            error = self.claim_on(0) => error,
+            error = self.claim_on(1) => error,
         }
     }
 
-    async fn claim_on(&self) -> Error {
+    async fn claim_on(&self, claim_loop: usize) -> Error {
         let (mut backoff, mut refusals) = (Backoff::calls(), Backoff::refusals());
         let mut hurry = Backoff::calls();
         // Raised after every answer, repeated only when none came.
         let mut sequence = 1;
         loop {
-            let free = self.free_slots().await;
+            let free = self.free_slots(claim_loop).await;
             let begin = Instant::now();
-            let status = match self.claim_once(sequence, free).await {
+            let status = match self.claim_once(claim_loop, sequence, free).await {
                 Ok(answer) => {
                     self.engine.has_claimed.store(true, Relaxed);
                     let is_empty = answer.jobs.is_empty();
-                    self.start(sequence, answer.jobs);
+                    self.start(Brought { claim_loop, sequence }, answer.jobs);
                     sequence += 1;
                     backoff.reset();
                     refusals.reset();
@@ -74,16 +78,21 @@ impl Session {
         }
     }
 
-    async fn claim_once(&self, sequence: i64, free: usize) -> Result<pb::ClaimJobResponse, Status> {
+    async fn claim_once(
+        &self,
+        claim_loop: usize,
+        sequence: i64,
+        free: usize,
+    ) -> Result<pb::ClaimJobResponse, Status> {
         // Worker processes do not come back in step.
         let wait = self.max_wait.mul_f64(rand::random_range(0.8..=1.0));
         let ack_sequence = self.engine.hub.tell(|state| {
-            state.claim_sent(sequence);
-            state.ack_sequence()
+            state.claim_sent(claim_loop, sequence);
+            state.ack_sequence(claim_loop)
         });
         let mut request = Request::new(pb::ClaimJobRequest {
             session_id: self.registered.session_id.clone(),
-            r#loop: 0,
+            r#loop: claim_loop as i32,
             sequence,
             ack_sequence,
             max_jobs: free.try_into().unwrap_or(i32::MAX),
@@ -102,16 +111,17 @@ impl Session {
         Ok(answer)
     }
 
-    /// Waits until there is a free slot and the leases hold; gives how many jobs to ask for.
-    async fn free_slots(&self) -> usize {
+    /// Waits until there is a free slot and the leases hold; gives how many jobs to ask for, and counts these as asked for.
+    async fn free_slots(&self, claim_loop: usize) -> usize {
         let engine = &self.engine;
         let (mut load, mut health) = (engine.load.subscribe(), engine.health.subscribe());
         loop {
             let changed = engine.hub.changed();
-            let free = engine.settings.slots.saturating_sub(load.borrow_and_update().slots);
+            let free = load.borrow_and_update().free(claim_loop, engine.settings.slots);
             let holds = *health.borrow_and_update() == Health::Held;
             let claimable = engine.hub.look(|state| state.claimable(free));
             if claimable > 0 && holds {
+                engine.load.send_modify(|load| load.asked[claim_loop] = claimable);
                 return claimable;
             }
             // Watches are marked as seen above, so no change is missed; of the hub's the next one will do.
@@ -125,16 +135,63 @@ impl Session {
     }
 
     /// Takes the jobs of an answer over: from now on their leases are listed.
-    fn start(&self, sequence: i64, jobs: Vec<pb::LeasedJob>) {
+    fn start(&self, brought_by: Brought, jobs: Vec<pb::LeasedJob>) {
         let engine = &self.engine;
         let received_at = Instant::now();
-        let keys = engine.hub.tell(|state| state.claim_answered(sequence, &jobs));
+        let Brought { claim_loop, sequence } = brought_by;
+        let keys = engine.hub.tell(|state| state.claim_answered(claim_loop, sequence, &jobs));
         engine.load.send_modify(|load| {
             load.slots += keys.len();
             load.live += keys.len();
+            load.asked[claim_loop] = 0;
+            load.has_backlog = keys.len() >= MANY;
         });
         for (key, job) in keys.into_iter().zip(jobs) {
-            tokio::spawn(run_attempt(engine.clone(), key, job, sequence, received_at));
+            tokio::spawn(run_attempt(engine.clone(), key, job, brought_by, received_at));
         }
+    }
+}
+
+impl Load {
+    /// How many jobs a loop may ask for. Beside another one it asks only while many wait, and for many.
+    fn free(&self, claim_loop: usize, slots: usize) -> usize {
+        let others: usize = self
+            .asked
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != claim_loop)
+            .map(|(_, asked)| asked)
+            .sum();
+        let free = slots.saturating_sub(self.slots + others);
+        match (claim_loop, others) {
+            (0, 0) => free,
+            _ if others > 0 && self.has_backlog && free >= slots.div_ceil(4) => free.min(slots.div_ceil(2)),
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_loop_asks_only_while_many_wait_and_for_many() {
+        let idle = Load::default();
+        assert_eq!((idle.free(0, 100), idle.free(1, 100)), (100, 0), "one loop asks");
+        let asking = Load { asked: [40, 0], ..Load::default() };
+        assert_eq!(asking.free(1, 100), 0, "nothing says that many wait");
+        let busy = Load { slots: 20, asked: [40, 0], has_backlog: true, ..Load::default() };
+        assert_eq!(busy.free(1, 100), 40, "what is neither taken nor asked for");
+        assert_eq!(Load { slots: 0, asked: [10, 0], ..busy }.free(1, 100), 50, "half of the slots at most");
+        assert_eq!(Load { slots: 40, ..busy }.free(1, 100), 0, "too few to be worth a call");
+        let other = Load { slots: 40, asked: [0, 40], ..busy };
+        assert_eq!(other.free(0, 100), 0, "the same goes for the first beside the second");
+        assert_eq!(Load { asked: [0, 0], ..other }.free(0, 100), 60, "alone it asks for all there are");
+        assert_eq!(
+            Load { asked: [1, 0], has_backlog: true, ..Load::default() }.free(1, 1),
+            0,
+            "one slot, one loop"
+        );
     }
 }

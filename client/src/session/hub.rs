@@ -71,9 +71,9 @@ impl Hub {
     pub(super) fn poll_message(&self, stream: u64, cx: &Context<'_>) -> Next {
         self.stream.register(cx.waker());
         let (next, told) = self.with(|state| {
-            let before = state.told_sequence();
+            let before = state.told_sequences();
             let next = state.next_message(stream, Instant::now());
-            (next, state.told_sequence() != before)
+            (next, state.told_sequences() != before)
         });
         if told {
             self.changed.notify_waiters();

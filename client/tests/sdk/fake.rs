@@ -52,7 +52,10 @@ pub(crate) struct State {
     pub(crate) authorizations: Vec<String>,
     pub(crate) watches: Vec<pb::WatchJobRequest>,
     pub(crate) lists: Vec<pb::ListJobsRequest>,
-    stored_claim: (i64, Vec<pb::LeasedJob>),
+    /// The last claim of each loop and what it was given.
+    stored_claims: HashMap<i32, (i64, Vec<pb::LeasedJob>)>,
+    /// Most jobs of an answer.
+    pub(crate) answer_max: usize,
     lost_sessions: usize,
     jobs: i64,
     pub(crate) directives: Vec<pb::Directive>,
@@ -211,7 +214,7 @@ impl Fake {
     pub(crate) fn lose_session(&self) {
         self.with(|state| {
             state.lost_sessions = state.sessions.len();
-            state.stored_claim.0 = i64::MAX;
+            state.stored_claims.clear();
             state.leased.clear();
         });
     }
@@ -239,7 +242,8 @@ impl State {
             authorizations: Vec::new(),
             watches: Vec::new(),
             lists: Vec::new(),
-            stored_claim: (0, Vec::new()),
+            stored_claims: HashMap::new(),
+            answer_max: usize::MAX,
             lost_sessions: 0,
             jobs: 0,
             directives: Vec::new(),
@@ -256,16 +260,18 @@ impl State {
 
     /// What a claim leases now, if anything.
     fn lease(&mut self, claim: &pb::ClaimJobRequest) -> Option<Vec<pb::LeasedJob>> {
-        if claim.sequence == self.stored_claim.0 {
-            return Some(self.stored_claim.1.clone());
+        if let Some((sequence, jobs)) = self.stored_claims.get(&claim.r#loop)
+            && *sequence == claim.sequence
+        {
+            return Some(jobs.clone());
         }
         if self.ready.is_empty() {
             return None;
         }
-        let count = self.ready.len().min(claim.max_jobs as usize);
+        let count = self.ready.len().min(claim.max_jobs as usize).min(self.answer_max);
         let jobs: Vec<_> = self.ready.drain(..count).collect();
         self.leased.extend(jobs.iter().map(|job| (job.lease.clone(), job.clone())));
-        self.stored_claim = (claim.sequence, jobs.clone());
+        self.stored_claims.insert(claim.r#loop, (claim.sequence, jobs.clone()));
         Some(jobs)
     }
 
@@ -359,7 +365,7 @@ impl WorkerService for Fake {
     ) -> Result<Response<pb::RegisterWorkerResponse>, Status> {
         Ok(Response::new(self.with(|state| {
             state.sessions.push(request.into_inner());
-            state.stored_claim = (0, Vec::new());
+            state.stored_claims.clear();
             pb::RegisterWorkerResponse {
                 session_id: format!("session-{}", state.sessions.len()),
                 lease_time: Some(wire(state.lease_time)),

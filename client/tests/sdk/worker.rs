@@ -195,6 +195,50 @@ async fn a_claim_whose_answer_was_lost_is_repeated_and_gives_the_same_jobs() {
 }
 
 #[tokio::test]
+async fn while_many_jobs_wait_a_second_loop_claims_and_each_is_run_once() {
+    let fake = Fake::start();
+    let leases: Vec<String> = (0..3_000).map(|number| fake.add("echo", &number.to_string())).collect();
+    fake.with(|state| {
+        state.answer_max = 100;
+        state.faults.lose_claim_answers = 5;
+        state.faults.cuts.extend([(4, Cut::Before), (5, Cut::After), (6, Cut::Before)]);
+    });
+    let starts = Arc::new(AtomicUsize::new(0));
+    let counted = starts.clone();
+    let count = move |_: Job, number: u64| {
+        counted.fetch_add(1, SeqCst);
+        async move { Ok(number) }
+    };
+    let running = Running::start(worker(&fake).await.slots(400).named("echo", count));
+    for (number, lease) in leases.iter().enumerate() {
+        assert_eq!(result(&fake.outcome(lease).await), Some(number.to_string().as_str()));
+    }
+    // When none wait any more, one loop asks.
+    let last = fake.add("echo", "7");
+    fake.outcome(&last).await;
+    running.stop().await.unwrap();
+    assert_eq!(starts.load(SeqCst), 3_001);
+    fake.with(|state| {
+        for number in [0, 1] {
+            let of_loop = || state.claims.iter().filter(|claim| claim.r#loop == number);
+            assert!(of_loop().count() > 1, "loop {number} claims");
+            let mut sequences: Vec<i64> = of_loop().map(|claim| claim.sequence).collect();
+            assert!(sequences.is_sorted(), "loop {number}: {sequences:?}");
+            sequences.dedup();
+            assert_eq!(sequences, (1..=sequences.len() as i64).collect::<Vec<_>>(), "loop {number}");
+            assert!(of_loop().all(|claim| claim.ack_sequence < claim.sequence));
+            let told = state.reports.iter().flat_map(|(_, report)| &report.received);
+            assert!(
+                told.clone().any(|received| received.r#loop == number),
+                "answers of loop {number} are told"
+            );
+        }
+        let asked: i32 = state.claims.iter().map(|claim| claim.max_jobs).max().unwrap();
+        assert!(asked <= 400);
+    });
+}
+
+#[tokio::test]
 async fn a_stream_cut_at_any_message_loses_nothing_and_the_job_is_done_once() {
     for cut in [Cut::Before, Cut::After] {
         for message in 1..=6 {

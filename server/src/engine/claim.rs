@@ -20,7 +20,7 @@ use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
 use crate::clock;
 use crate::model::{Ended, Job, JobId, Lease, Time, View, limits};
 use crate::store::{
-    Backlog, ClaimTicket, Claimed, Claimer, Finish, LeasedJob, OnLocked, Payloads, StoreError,
+    Backlog, ClaimTicket, Claimed, Claimer, Finish, Given, LeasedJob, OnLocked, Payloads, StoreError,
 };
 
 /// Serves waiting claims from the ready table.
@@ -136,7 +136,8 @@ impl Engine {
         }
     }
 
-    /// Serves waiting claims until `stop`. One round at a time, each whole.
+    /// Serves waiting claims until `stop`. One round at a time leases, each whole; what it gave out is read and handed over while
+    /// the next one leases.
     pub async fn run_claims(&self, stop: CancellationToken) {
         loop {
             let core = &self.core;
@@ -204,6 +205,25 @@ impl Core {
         Ok(memory)
     }
 
+    /// Reads the jobs of leases that claims were given, and answers these. When they cannot be read, a claim finds them by
+    /// asking again with the same sequence.
+    async fn give_out(&self, lucky: Vec<(Waiter, Vec<Lease>)>) {
+        let leases: Vec<Lease> = lucky.iter().flat_map(|(_, leases)| leases.iter().cloned()).collect();
+        self.hub.changed(leases.iter().map(|lease| lease.fence.job));
+        match self.store.jobs_of(&leases).await {
+            Ok(mut jobs) => {
+                for (waiter, leases) in lucky {
+                    let mine = leases.iter().filter_map(|lease| jobs.remove(&lease.fence.job)).collect();
+                    waiter.reply(Reply::Jobs(mine));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "jobs are leased but cannot be read: their claims will ask again");
+                lucky.into_iter().for_each(|(waiter, _)| waiter.unknown());
+            }
+        }
+    }
+
     async fn give_back_undelivered(&self, session: &Arc<SessionLink>, call: &ClaimCall) -> Result<()> {
         let leases = self.store.leases(session.id, Some(call.claim_loop)).await?;
         let ends: Vec<Finish> = leases
@@ -259,17 +279,20 @@ impl ClaimWork {
         exhausted.retain(|(route, _)| limited.get(route).is_none_or(|queue| !full.contains(queue)));
         core.room.set_full(full);
         let advanced = advanced(&answers);
-        let mut unlucky = Vec::new();
+        let (mut unlucky, mut lucky) = (Vec::new(), Vec::new());
         for (waiter, answer) in waiters.into_iter().zip(answers) {
             match answer {
                 Claimed::Refused => waiter.reply(Reply::Refused),
-                Claimed::Jobs(jobs) if jobs.is_empty() && !waiter.once => unlucky.push(waiter),
-                Claimed::Jobs(jobs) => {
-                    waiter.session.moved_on(waiter.ticket, !jobs.is_empty());
-                    core.hub.changed(jobs.iter().map(|job| job.job.id));
-                    waiter.reply(Reply::Jobs(jobs));
+                Claimed::Leases(given) if given.is_empty() && !waiter.once => unlucky.push(waiter),
+                Claimed::Leases(given) => {
+                    waiter.session.moved_on(waiter.ticket, !given.is_empty());
+                    lucky.push((waiter, given.into_iter().map(|given| given.lease).collect()));
                 }
             }
+        }
+        if !lucky.is_empty() {
+            let giver = Arc::clone(core);
+            tokio::spawn(async move { giver.give_out(lucky).await });
         }
         core.room.return_all(unlucky.into_iter().rev());
         advanced.into_iter().for_each(|(group, to)| core.room.advanced(group, to));
@@ -283,10 +306,7 @@ impl ClaimWork {
     /// wait on.
     fn give_up(&self, waiters: Vec<Waiter>, error: StoreError) -> Result<()> {
         if matches!(error, StoreError::Unknown(_)) {
-            for waiter in waiters {
-                waiter.session.forget_loop(waiter.ticket.claim_loop);
-                waiter.reply(Reply::Failed(Error::Unavailable));
-            }
+            waiters.into_iter().for_each(Waiter::unknown);
         } else {
             self.core.room.return_all(waiters.into_iter().rev());
         }
@@ -330,11 +350,11 @@ impl ClaimWork {
         let claimed = core.store.claim(&[claimer], &limited, core.clock.now()).await;
         match claimed.map(|(answers, full)| (answers, core.room.set_full(full)).0) {
             Ok(mut answers) => match answers.pop() {
-                Some(Claimed::Jobs(jobs)) if !jobs.is_empty() => {
-                    let job = jobs.first().map(|job| job.job.id);
+                Some(Claimed::Leases(given)) if !given.is_empty() => {
+                    let leases: Vec<Lease> = given.into_iter().map(|given| given.lease).collect();
+                    let job = leases.first().map(|lease| lease.fence.job);
                     waiter.session.moved_on(waiter.ticket, true);
-                    core.hub.changed(job);
-                    waiter.reply(Reply::Jobs(jobs));
+                    core.give_out(vec![(waiter, leases)]).await;
                     Ok(job)
                 }
                 Some(Claimed::Refused) => {
@@ -365,8 +385,8 @@ fn claimers(plan: Plan) -> (Vec<Waiter>, Vec<Claimer>) {
 fn exhausted(claimers: &[Claimer], answers: &[Claimed]) -> Vec<GroupKey> {
     let mut groups: HashMap<GroupKey, bool> = HashMap::new();
     for (claimer, answer) in claimers.iter().zip(answers) {
-        let short = matches!(answer, Claimed::Jobs(jobs) if jobs.len() < claimer.max_jobs
-            && jobs.iter().map(|job| job.job.request.len() as i64).sum::<i64>() < limits::CLAIM_BYTES_MAX / 2);
+        let short = matches!(answer, Claimed::Leases(given) if given.len() < claimer.max_jobs
+            && given.iter().map(|given| given.size).sum::<i64>() < limits::CLAIM_BYTES_MAX / 2);
         for group in &claimer.groups {
             *groups.entry((group.route, group.priority)).or_insert(false) |= short;
         }
@@ -378,10 +398,10 @@ fn exhausted(claimers: &[Claimer], answers: &[Claimed]) -> Vec<GroupKey> {
 fn advanced(answers: &[Claimed]) -> HashMap<GroupKey, Time> {
     let mut latest: HashMap<GroupKey, Time> = HashMap::new();
     for answer in answers {
-        let Claimed::Jobs(jobs) = answer else { continue };
-        for LeasedJob { lease, job, .. } in jobs {
-            let time = latest.entry((lease.route, lease.priority)).or_insert(job.ready.ready_time);
-            *time = job.ready.ready_time.max(*time);
+        let Claimed::Leases(given) = answer else { continue };
+        for Given { lease, ready_time, .. } in given {
+            let time = latest.entry((lease.route, lease.priority)).or_insert(*ready_time);
+            *time = (*ready_time).max(*time);
         }
     }
     latest

@@ -49,6 +49,12 @@ impl Waiter {
         let _ = self.answer.send(reply);
     }
 
+    /// It may have been given something: repeating its sequence tells.
+    pub(crate) fn unknown(self) {
+        self.session.forget_loop(self.ticket.claim_loop);
+        self.reply(Reply::Failed(Error::Unavailable));
+    }
+
     fn is_open(&self) -> bool {
         let session = &self.session;
         !(self.answer.is_closed() || session.is_exclusive() || session.is_draining() || session.is_lost())

@@ -32,7 +32,7 @@ mod unit;
 mod value;
 mod verbs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use open::{OpenOptions, Purpose, migrate, open};
@@ -300,11 +300,22 @@ pub struct LeasedJob {
     pub parents: Vec<View>,
 }
 
+/// A lease that a claim was given.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The lease.
+    pub lease: Lease,
+    /// Since when the job could have started.
+    pub ready_time: Time,
+    /// Bytes of its request.
+    pub size: i64,
+}
+
 /// What became of a claim.
 #[derive(Clone, Debug)]
 pub enum Claimed {
-    /// Leased; may be empty, and then the sequence is not stored.
-    Jobs(Vec<LeasedJob>),
+    /// Leased; may be none, and then the sequence is not stored.
+    Leases(Vec<Given>),
     /// The loop has seen this sequence or a higher one, or its session is no more.
     Refused,
 }
@@ -867,7 +878,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// What waits in the ready table: for each route and priority the earliest ready time.
     async fn look(&self) -> Result<Vec<Backlog>>;
-    /// Leases due jobs to claims.
+    /// Leases due jobs to claims; [`Store::jobs_of`] reads them.
     async fn claim(
         &self,
         claims: &[Claimer],
@@ -878,6 +889,8 @@ pub trait Store: Send + Sync + 'static {
     async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>>;
     /// The leases of a session, of one loop or of all, with `acknowledged` of each.
     async fn leases(&self, session: SessionId, claim_loop: Option<i32>) -> Result<Vec<(Lease, bool)>>;
+    /// The jobs of leases that a claim was just given.
+    async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>>;
     /// The jobs of leases, as a claim would have answered them; those that are no longer held are left out.
     async fn leased_jobs(&self, leases: &[Lease]) -> Result<Vec<LeasedJob>>;
     /// Notes that claim answers arrived.

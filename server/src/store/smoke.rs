@@ -175,10 +175,10 @@ impl Bench {
             .await
             .unwrap()
             .0;
-        match claimed.into_iter().next().unwrap() {
-            Claimed::Jobs(jobs) => jobs,
-            Claimed::Refused => panic!("refused"),
-        }
+        let Some(Claimed::Leases(given)) = claimed.into_iter().next() else { panic!("refused") };
+        let leases: Vec<Lease> = given.into_iter().map(|given| given.lease).collect();
+        let mut jobs = self.store.jobs_of(&leases).await.unwrap();
+        leases.iter().map(|lease| jobs.remove(&lease.fence.job).unwrap()).collect()
     }
 
     async fn finish(&self, fence: Fence, ended: Ended) -> Finished {
@@ -773,14 +773,14 @@ async fn racing_claimers_share_the_jobs_without_doubles(bench: Bench) {
                     .await
                     .unwrap()
                     .0;
-                let Claimed::Jobs(jobs) = &claimed[0] else { panic!("refused") };
-                for job in jobs {
-                    let end = Finish::of(job.lease.fence, Ended::Completed);
+                let Claimed::Leases(given) = &claimed[0] else { panic!("refused") };
+                for Given { lease, .. } in given {
+                    let end = Finish::of(lease.fence, Ended::Completed);
                     assert_eq!(
                         store.finish(&[end], OnLocked::Wait).await.unwrap().0,
                         [Finished::Stored(State::Completed)]
                     );
-                    mine.push(job.job.id);
+                    mine.push(lease.fence.job);
                 }
             }
             mine

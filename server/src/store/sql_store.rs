@@ -1,6 +1,6 @@
 //! The one implementation of the verbs, for both databases. The verbs themselves are in [`super::verbs`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -151,6 +151,10 @@ impl Store for SqlStore {
 
     async fn leases(&self, session: SessionId, claim_loop: Option<i32>) -> Result<Vec<(Lease, bool)>> {
         SqlStore::leases(self, session, claim_loop).await
+    }
+
+    async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>> {
+        SqlStore::jobs_of(self, leases).await
     }
 
     async fn leased_jobs(&self, leases: &[Lease]) -> Result<Vec<LeasedJob>> {

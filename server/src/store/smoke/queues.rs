@@ -61,7 +61,7 @@ async fn claim_limited(bench: &mut Bench, max_jobs: usize) -> (usize, bool) {
     let now = bench.store.now().await.unwrap();
     let (claimed, full) = bench.store.claim(&[claimer], &limited, now).await.unwrap();
     match &claimed[..] {
-        [Claimed::Jobs(jobs)] => (jobs.len(), full.contains("default")),
+        [Claimed::Leases(given)] => (given.len(), full.contains("default")),
         other => panic!("{other:?}"),
     }
 }

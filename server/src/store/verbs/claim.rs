@@ -1,7 +1,6 @@
 //! Claims: leasing due jobs to sessions, and where each claim loop stands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use crate::clock;
 use crate::model::{
@@ -19,7 +18,7 @@ use crate::store::verbs::enqueue::move_loops;
 use crate::store::verbs::queue::Budgets;
 use crate::store::verbs::read::read_last_errors;
 use crate::store::verbs::{Ids, ids};
-use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, LeasedJob, LoopState, Result, StoreError};
+use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, Given, LeasedJob, LoopState, Result};
 
 /// The key of a claim loop.
 pub(super) type LoopKey = (SessionId, i32);
@@ -38,20 +37,7 @@ impl SqlStore {
         if claims.is_empty() {
             return Ok(Default::default());
         }
-        let (dealt, full) =
-            transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))?;
-        let leases: Vec<Lease> = dealt.iter().flatten().flatten().map(|row| row.lease.clone()).collect();
-        // What is leased is stored; the worker process finds it by asking again with the same sequence.
-        let stranded = |error| StoreError::Unknown(format!("leased, but the jobs cannot be read: {error}"));
-        let mut jobs = self.jobs_of(&leases).await.map_err(stranded)?;
-        let mut give = |leases: Vec<LeaseRow>| {
-            leases.iter().filter_map(|row| jobs.remove(&row.lease.fence.job)).collect()
-        };
-        let claimed = dealt
-            .into_iter()
-            .map(|leases| leases.map_or(Claimed::Refused, |leases| Claimed::Jobs(give(leases))))
-            .collect();
-        Ok((claimed, full))
+        transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))
     }
 
     pub(crate) async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
@@ -90,7 +76,7 @@ impl SqlStore {
     }
 
     /// The jobs of leases that are held, by id.
-    async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>> {
+    pub(crate) async fn jobs_of(&self, leases: &[Lease]) -> Result<HashMap<JobId, LeasedJob>> {
         if leases.is_empty() {
             return Ok(HashMap::new());
         }
@@ -141,8 +127,8 @@ struct Serving<'c> {
     is_full: bool,
     bytes: i64,
     leases: Vec<LeaseRow>,
-    /// How long each had waited since it could start.
-    waits: Vec<Duration>,
+    /// Since when each could have started.
+    ready_times: Vec<Time>,
 }
 
 impl Serving<'_> {
@@ -160,11 +146,20 @@ impl Serving<'_> {
         if fits {
             self.bytes = self.bytes.saturating_add(found.size);
             self.leases.push(found.lease(self.claimer.ticket, now));
-            self.waits.push(now.since(found.key.ready_time));
+            self.ready_times.push(found.key.ready_time);
         } else {
             self.is_full = true;
         }
         fits
+    }
+
+    fn claimed(self) -> Claimed {
+        if self.is_refused {
+            return Claimed::Refused;
+        }
+        let given =
+            |(row, ready_time): (LeaseRow, Time)| Given { lease: row.lease, ready_time, size: row.size };
+        Claimed::Leases(self.leases.into_iter().zip(self.ready_times).map(given).collect())
     }
 }
 
@@ -204,16 +199,13 @@ impl Found {
     }
 }
 
-/// What each claim got, none for one that was refused; and the queues that give out nothing more for now.
-type Dealt = (Vec<Option<Vec<LeaseRow>>>, BTreeSet<String>);
-
-/// Leases due jobs.
+/// Leases due jobs. Answers what each claim got, and the queues that give out nothing more for now.
 async fn lease_due(
     unit: &mut Unit<'_>,
     claims: &[Claimer],
     limited: &BTreeMap<RouteId, String>,
     now: Time,
-) -> Try<Dealt> {
+) -> Try<(Vec<Claimed>, BTreeSet<String>)> {
     let mut serving = begin_serving(unit, claims).await?;
     let mut budgets = Budgets::lock(unit, limited).await?;
     let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
@@ -223,16 +215,15 @@ async fn lease_due(
         }
     }
     for one in &serving {
-        one.waits.iter().for_each(|waited| unit.note(now, Event::Started { waited: *waited }));
+        one.ready_times.iter().for_each(|ready| unit.note(now, Event::Started { waited: now.since(*ready) }));
     }
     unit.give_out(serving.iter().flat_map(|one| one.leases.iter().cloned()).collect()).await?;
     let mut served: Vec<ClaimTicket> =
         serving.iter().filter(|one| !one.leases.is_empty()).map(|one| one.claimer.ticket).collect();
     served.sort_unstable();
     move_loops(unit, &served).await?;
-    let dealt = |one: Serving<'_>| (!one.is_refused).then_some(one.leases);
     let full = budgets.close(unit).await?;
-    Ok((serving.into_iter().map(dealt).collect(), full))
+    Ok((serving.into_iter().map(Serving::claimed).collect(), full))
 }
 
 async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Vec<Serving<'c>>> {
@@ -250,7 +241,7 @@ async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Ve
             is_full: false,
             bytes: 0,
             leases: Vec::new(),
-            waits: Vec::new(),
+            ready_times: Vec::new(),
         }
     };
     Ok(claims.iter().map(serve).collect())
