@@ -76,9 +76,11 @@ def queue() -> str:
 
 async def test_hello_with_progress_logs_and_checkpoint(client: Client, queue: str) -> None:
     worker = Worker(client.address, queues=[queue])
+    watched = asyncio.Event()
 
     @worker.command
     async def resize(job: Job, image: str, width: int) -> Thumb:
+        await watched.wait()  # what is told before the watch begins is in its first event
         await job.progress(0.25, "a quarter")
         for number in range(120):
             job.log(f"line {number}", level=LogLevel.DEBUG, fields={"n": number})
@@ -88,7 +90,10 @@ async def test_hello_with_progress_logs_and_checkpoint(client: Client, queue: st
 
     async with running(worker):
         job = await client.enqueue(resize, {"image": "cat", "width": 7}, JobOptions(queue=queue, tag="hello"))
-        events = [event async for event in client.watch(job)]
+        events = []
+        async for event in client.watch(job):
+            watched.set()
+            events.append(event)
         assert await client.wait(job, result_type=Thumb) == Thumb("cat", 7)
     lines = [line for event in events if event.kind == "logs" for line in event.lines]
     assert [line.message for line in lines] == [f"line {n}" for n in range(120)]
