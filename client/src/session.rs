@@ -109,7 +109,7 @@ struct Load {
     slots: usize,
     live: usize,
     asked: [usize; CLAIM_LOOPS],
-    /// The last answer brought many jobs: more wait.
+    /// The last answer brought many jobs, as was asked for: more wait.
     has_backlog: bool,
 }
 

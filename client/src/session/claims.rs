@@ -17,7 +17,7 @@ use crate::retry::Backoff;
 
 /// How much longer than its wait a claim may take before it is repeated.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// An answer of so many jobs is one of many.
+/// Fewer jobs in an answer do not say that many wait.
 const MANY: usize = 64;
 /// Empty answers that come faster than this are not asked for as fast.
 const SOON: Duration = Duration::from_millis(50);
@@ -143,8 +143,9 @@ impl Session {
         engine.load.send_modify(|load| {
             load.slots += keys.len();
             load.live += keys.len();
-            load.asked[claim_loop] = 0;
-            load.has_backlog = keys.len() >= MANY;
+            let asked = std::mem::take(&mut load.asked[claim_loop]);
+            // Less than half of what was asked for was all there is.
+            load.has_backlog = keys.len() >= MANY.max(asked / 2);
         });
         for (key, job) in keys.into_iter().zip(jobs) {
             tokio::spawn(run_attempt(engine.clone(), key, job, brought_by, received_at));

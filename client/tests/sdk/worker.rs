@@ -199,7 +199,7 @@ async fn while_many_jobs_wait_a_second_loop_claims_and_each_is_run_once() {
     let fake = Fake::start();
     let leases: Vec<String> = (0..3_000).map(|number| fake.add("echo", &number.to_string())).collect();
     fake.with(|state| {
-        state.answer_max = 100;
+        state.answer_max = 200;
         state.faults.lose_claim_answers = 5;
         state.faults.cuts.extend([(4, Cut::Before), (5, Cut::After), (6, Cut::Before)]);
     });
