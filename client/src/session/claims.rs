@@ -154,15 +154,14 @@ impl Session {
 }
 
 impl Load {
-    /// How many jobs a loop may ask for. Beside another one it asks only while many wait, and for many.
+    /// How many jobs a loop may ask for: as many again when its last call has no answer yet. Beside another loop it asks only
+    /// while many wait, and for many.
     fn free(&self, claim_loop: usize, slots: usize) -> usize {
-        let others: usize = self
-            .asked
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != claim_loop)
-            .map(|(_, asked)| asked)
-            .sum();
+        let mine = self.asked[claim_loop];
+        if mine > 0 {
+            return mine;
+        }
+        let others: usize = self.asked.iter().sum();
         let free = slots.saturating_sub(self.slots + others);
         match (claim_loop, others) {
             (0, 0) => free,
@@ -186,6 +185,12 @@ mod tests {
         assert_eq!(busy.free(1, 100), 40, "what is neither taken nor asked for");
         assert_eq!(Load { slots: 0, asked: [10, 0], ..busy }.free(1, 100), 50, "half of the slots at most");
         assert_eq!(Load { slots: 40, ..busy }.free(1, 100), 0, "too few to be worth a call");
+        let unanswered = Load { slots: 60, asked: [40, 40], ..Load::default() };
+        assert_eq!(
+            (unanswered.free(0, 100), unanswered.free(1, 100)),
+            (40, 40),
+            "what has no answer is repeated"
+        );
         let other = Load { slots: 40, asked: [0, 40], ..busy };
         assert_eq!(other.free(0, 100), 0, "the same goes for the first beside the second");
         assert_eq!(Load { asked: [0, 0], ..other }.free(0, 100), 60, "alone it asks for all there are");

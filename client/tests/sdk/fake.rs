@@ -67,6 +67,8 @@ pub(crate) struct State {
 pub(crate) struct Faults {
     /// So many claims lease their jobs, but their answers are lost.
     pub(crate) lose_claim_answers: u32,
+    /// The same of all claims of the second loop, as long as jobs are ready.
+    pub(crate) lose_second_loop: bool,
     /// The next streams are cut after so many messages up, each time before or after the last one is taken.
     pub(crate) cuts: VecDeque<(usize, Cut)>,
     /// Streams are refused.
@@ -402,7 +404,8 @@ impl WorkerService for Fake {
         let jobs = tokio::time::timeout(wait, leased).await.unwrap_or(Ok(Vec::new()))?;
         let is_lost = !jobs.is_empty()
             && self.with(|state| {
-                let lost = state.faults.lose_claim_answers > 0;
+                let lost = state.faults.lose_claim_answers > 0
+                    || (state.faults.lose_second_loop && claim.r#loop == 1 && !state.ready.is_empty());
                 state.faults.lose_claim_answers = state.faults.lose_claim_answers.saturating_sub(1);
                 lost
             });

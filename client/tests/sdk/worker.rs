@@ -239,6 +239,22 @@ async fn while_many_jobs_wait_a_second_loop_claims_and_each_is_run_once() {
 }
 
 #[tokio::test]
+async fn a_second_loop_repeats_a_claim_without_an_answer_also_when_no_more_jobs_wait() {
+    let fake = Fake::start();
+    let leases: Vec<String> = (0..2_000).map(|number| fake.add("echo", &number.to_string())).collect();
+    fake.with(|state| {
+        state.answer_max = 200;
+        state.faults.lose_second_loop = true;
+    });
+    let running = Running::start(worker(&fake).await.slots(400).named("echo", echo));
+    for lease in &leases {
+        fake.outcome(lease).await;
+    }
+    running.stop().await.unwrap();
+    fake.with(|state| assert!(state.claims.iter().filter(|claim| claim.r#loop == 1).count() > 1));
+}
+
+#[tokio::test]
 async fn a_stream_cut_at_any_message_loses_nothing_and_the_job_is_done_once() {
     for cut in [Cut::Before, Cut::After] {
         for message in 1..=6 {
