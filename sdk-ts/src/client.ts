@@ -876,7 +876,8 @@ export class Client {
         return this.#locks.acquireLock(message, connect);
       };
       const answer = await this.#call(operation, { ...options, timeout }, send).catch((error: unknown) => {
-        if (options.ownerId === undefined) void this.#giveBack(name, ownerId);
+        const isRefused = error instanceof InvalidArgumentError;
+        if (options.ownerId === undefined && !isRefused) void this.#giveBack(name, ownerId);
         throw error;
       });
       if (answer.acquired) {
