@@ -2,8 +2,9 @@
 
     HAULIER_BIN=../target/release/haulier python benchmarks/bench.py [--quick] [--slots 1,10] [--rounds 4]
 
-Method: a private server on SQLite. The loops take turns in one run, each round all of them; the least of the rounds counts, for
-calls/s and for CPU by `getrusage` of this process (all its threads, not the server).
+Method: a private server on SQLite. The loops take turns in one run, each round all of them. The median of the rounds counts, for
+calls/s, for CPU by `getrusage` of this process (all its threads, not the server), and for what the SDK adds to another loop in
+the same round, with its least and its most.
 
 Enqueue: 50 calls at once, the same command and request.
 
@@ -30,6 +31,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import grpc.aio
@@ -54,21 +56,28 @@ def cpu() -> float:
 
 
 class Measured:
-    """The least of several rounds."""
+    """What the rounds of one loop took, for each call or job: seconds, seconds of CPU, and those for each claim."""
 
     def __init__(self) -> None:
-        self.wall = self.cpu = self.cpu_per_claim = float("inf")
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self.cpu_per_claim: list[float] = []
 
     async def round(self, count: int, work: Callable[[], Awaitable[object]]) -> None:
         """One round of so many calls or jobs."""
         began, used = time.perf_counter(), cpu()
         await work()
-        self.cpu = min(self.cpu, (cpu() - used) / count)
-        self.wall = min(self.wall, (time.perf_counter() - began) / count)
+        self.cpu.append((cpu() - used) / count)
+        self.wall.append((time.perf_counter() - began) / count)
 
     def __str__(self) -> str:
-        claim = "" if self.cpu_per_claim == float("inf") else f" ({self.cpu_per_claim * 1e6:.0f} a claim)"
-        return f"{1 / self.wall:.0f}/s {self.cpu * 1e6:.1f} us CPU{claim}"
+        claim = f" ({median(self.cpu_per_claim) * 1e6:.0f} a claim)" if self.cpu_per_claim else ""
+        return f"{1 / median(self.wall):.0f}/s {median(self.cpu) * 1e6:.1f} us CPU{claim}"
+
+    def added_to(self, other: Measured) -> str:
+        """CPU that this loop takes more than another in the same round."""
+        more = [mine / its - 1 for mine, its in zip(self.cpu, other.cpu, strict=True)]
+        return f"{median(more):.0%} ({min(more):.0%} to {max(more):.0%})"
 
 
 def opened(channel: grpc.aio.Channel, method: methods.Method[Any, Any], kind: str = "unary_unary") -> Any:
@@ -119,8 +128,9 @@ async def work(address: str, jobs: int, rounds: int, slots: int) -> None:
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             answer, _ = await process.communicate()
             wall, used, claims = json.loads(answer)
-            one.wall, one.cpu = min(one.wall, wall), min(one.cpu, used)
-            one.cpu_per_claim = min(one.cpu_per_claim, used * jobs / claims)
+            one.wall.append(wall)
+            one.cpu.append(used)
+            one.cpu_per_claim.append(used * jobs / claims)
     tell(f"no-op worker, {slots} slots", measured)
 
 
@@ -134,7 +144,7 @@ async def be_worker(kind: str, address: str, queue: str, jobs: int, slots: int) 
         claims = await WORKERS[kind](address, queue, jobs, slots)
 
     await measured.round(jobs, run)
-    print(json.dumps([measured.wall, measured.cpu, claims]))
+    print(json.dumps([*measured.wall, *measured.cpu, claims]))
 
 
 async def fill(client: Client, queue: str, jobs: int) -> None:
@@ -293,7 +303,7 @@ def tell(what: str, measured: dict[str, Measured]) -> None:
     """Prints a comparison."""
     sdk = measured["SDK"]
     others = {name: one for name, one in measured.items() if one is not sdk}
-    adds = ", ".join(f"{sdk.cpu / one.cpu - 1:.0%} CPU to {name}" for name, one in others.items())
+    adds = ", ".join(f"{sdk.added_to(one)} CPU to {name}" for name, one in others.items())
     print(f"{what}: {'; '.join(f'{name} {one}' for name, one in measured.items())}; the SDK adds {adds}", flush=True)
 
 
@@ -307,14 +317,14 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
     parser.add_argument("--slots", type=numbers, help="numbers of slots of the worker, such as 1,10; without enqueue")
-    parser.add_argument("--rounds", type=int, help="rounds of which the least counts")
+    parser.add_argument("--rounds", type=int, help="rounds of which the median counts")
     parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         kind, address, queue, jobs, slots = arguments.worker
         return await be_worker(kind, address, queue, int(jobs), int(slots))
     quick = arguments.quick
-    calls, count, rounds = (200, 200, 1) if quick else (5_000, 5_000, 4)
+    calls, count, rounds = (200, 200, 1) if quick else (5_000, 5_000, 9)
     rounds = arguments.rounds or rounds
     server = RealServer()
     server.start()
@@ -322,7 +332,7 @@ async def main() -> None:
         if not arguments.slots:
             await enqueue(server.address, calls, rounds)
         for slots in arguments.slots or (1, 10, 50, 200):
-            jobs = {1: count // 5, 10: count}.get(slots, count * 2 if slots < 100 else count * 4)
+            jobs = {1: count // 2, 10: count * 3}.get(slots, count * 6 if slots < 100 else count * 12)
             await work(server.address, jobs, rounds, slots)
     finally:
         server.stop()

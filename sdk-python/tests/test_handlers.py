@@ -20,7 +20,7 @@ from haulier._attempt import Attempt
 from haulier._bell import Bell, Door, Waiter
 from haulier._held import COMPLETED, completed_bytes
 from haulier._limits import LEASE_BYTES_MAX
-from haulier._worker import _cancel_task, _Running
+from haulier._worker import _Running
 from haulier.v1 import lease_pb2, report_pb2
 from haulier.v1 import worker_service_pb2 as pb
 
@@ -41,7 +41,7 @@ class Handlers:
         return Attempt(leased, self.worker.definition(command), session, time.monotonic())
 
     def start(self, *attempts: Attempt) -> None:
-        """As the session's thread does: in a callback of the loop."""
+        """As the session does."""
         self.running.start(attempts)
 
     def ended(self, ends: Any) -> None:
@@ -199,13 +199,13 @@ async def test_a_cancel_that_arrives_as_the_handler_ends_hits_no_other(obeys: bo
     # In one turn: it may go on, is told to stop, and others are there.
     step.set_result(None)
     late.signal(StopSignal(kind=StopKind.CANCEL))
-    _cancel_task(late)
+    handlers.running.cancel(late)
     others = [handlers.attempt("next_one", f'{{"n":{n}}}') for n in range(20)]
     handlers.start(*others)
     await handlers.until(21)
     assert handlers.outcome(late) == ("cancelled: " if obeys else 'complete: "ended"')
     assert [handlers.outcome(attempt) for attempt in others] == [f"complete: {n}" for n in range(20)]
-    _cancel_task(late)
+    handlers.running.cancel(late)
     await asyncio.sleep(0)
     assert task.done()
 

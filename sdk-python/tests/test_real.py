@@ -806,6 +806,43 @@ async def test_heartbeats_go_on_while_handlers_block_for_longer_than_the_lease(c
     await asyncio.to_thread(direct.close)
 
 
+async def test_cancels_arrive_during_and_after_a_blocked_event_loop(client: Client, queue: str) -> None:
+    """The real server tells them where the worker process beats."""
+    worker = Worker(client.address, queues=[queue], lease_time=timedelta(seconds=5))
+    stopped = {name: threading.Event() for name in ("during", "after")}
+
+    @worker.command
+    def sleeps(job: Job, name: str) -> None:
+        try:
+            job.sleep(30)
+        except haulier.Cancelled:
+            stopped[name].set()
+            raise
+
+    @worker.command
+    async def block(during: int) -> None:
+        time.sleep(4)  # until the other thread beats
+        with haulier.sync.Client(client.address) as direct:
+            direct.cancel(during)
+        assert stopped["during"].wait(3)
+
+    options = JobOptions(queue=queue)
+    async with running(worker):
+        during = await client.enqueue(sleeps, {"name": "during"}, options)
+        after = await client.enqueue(sleeps, {"name": "after"}, options)
+        blocking = await client.enqueue(block, {"during": during.id}, options)
+        await client.wait(blocking, timeout=timedelta(seconds=20))
+        await client.cancel(after.id)
+        began = time.monotonic()
+        while not stopped["after"].is_set():
+            assert time.monotonic() < began + 3, "the stream of the event loop hears of it again"
+            await asyncio.sleep(0.02)
+        for job in (during, after):
+            while (read := await client.get(job.id)).state is not JobState.CANCELLED:
+                assert time.monotonic() < began + 6, read.state
+                await asyncio.sleep(0.05)
+
+
 async def test_thousands_of_jobs_pass_through_one_worker(client: Client, queue: str) -> None:
     worker = Worker(client.address, queues=[queue], slots=200)
     done = 0

@@ -122,25 +122,6 @@ async def test_jobs_of_a_lost_answer_go_back_and_run_later(fake: FakeServer) -> 
     assert started == [row.id]
 
 
-async def test_a_blocked_event_loop_does_not_stop_heartbeats(fake: FakeServer) -> None:
-    fake.beat_interval = 0.1
-    beats: list[int] = []
-    worker = Worker(fake.address)
-    began = threading.Event()
-
-    @worker.command
-    async def block(job: Job) -> None:
-        began.set()
-        before = worker._running._session.reports._beat  # type: ignore[union-attr]
-        time.sleep(0.6)
-        beats.append(worker._running._session.reports._beat - before)  # type: ignore[union-attr]
-
-    row = await fake.add("block")
-    async with running(worker):
-        await asyncio.wait_for(row.done.wait(), 10)
-    assert beats[0] >= 1  # the server is in the blocked loop too, and answers none of them
-
-
 async def test_handlers_of_all_kinds_end_as_they_say(fake: FakeServer) -> None:
     worker = Worker(fake.address, slots=20)
 

@@ -46,7 +46,7 @@ _lock = threading.Lock()
 
 
 class Attempt(Held):
-    """One attempt, shared by the session's thread and the handler's."""
+    """One attempt, shared by the event loop and, for a sync handler, its thread."""
 
     # Most attempts never need these: they are made on first use.
     stop: StopSignal | None = None
@@ -129,7 +129,7 @@ class Attempt(Held):
             if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX // 2:
                 if not self._log_waiters:
                     self._log_waiters = (concurrent.futures.Future(),)
-                waiting = Reported(self._log_waiters[0])
+                waiting = Reported(self._log_waiters[0], self.session.loop)
             if self._log_bytes + size > limits.LOG_BUFFER_BYTES_MAX:
                 self.log_dropped += 1
                 return waiting
@@ -175,11 +175,11 @@ class Attempt(Held):
             future.set_exception(Cancelled("the attempt has ended"))
         else:
             self.session.reports.checkpoint(self, payload, future)
-        return Reported(future)
+        return Reported(future, self.session.loop)
 
     def enqueue(self, item: EnqueueItem, request_id: str | None) -> Reported[EnqueuedJob]:
         """Stores a job by the session's connection."""
-        made = Reported(self.session.enqueue(item, request_id))
+        made = Reported(self.session.enqueue(item, request_id), self.session.loop)
         with _lock:
             if isinstance(self.pending, list):
                 self.pending.append(made)
@@ -199,7 +199,7 @@ class Attempt(Held):
 
     def get_job(self, job: int | str) -> Reported[JobResult]:
         """Reads a job by the session's connection."""
-        return Reported(self.session.get_job(job))
+        return Reported(self.session.get_job(job), self.session.loop)
 
     @property
     def draining(self) -> bool:

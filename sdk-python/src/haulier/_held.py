@@ -52,7 +52,7 @@ def completed_bytes(leases: Sequence[str]) -> bytes:
 
 
 class Held:
-    """A lease, and what is not yet stored of it. All of it is touched in the session's event loop alone."""
+    """A lease, and what is not yet stored of it. All of it is touched in the worker's event loop alone."""
 
     leased: lease_pb2.LeasedJob
     lease: str

@@ -60,10 +60,12 @@ class Reported(Generic[T]):
     until there is room to tell more.
     """
 
-    __slots__ = ("_future", "_looked_at")
+    __slots__ = ("_future", "_looked_at", "_loop")
 
-    def __init__(self, future: concurrent.futures.Future[T] | None = None) -> None:
+    def __init__(self, future: concurrent.futures.Future[T] | None = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._future = future
+        self._loop = loop
+        """What has to go on for the future to be done."""
         self._looked_at = False
 
     @property
@@ -79,18 +81,28 @@ class Reported(Generic[T]):
         return (yield from asyncio.shield(asyncio.wrap_future(self._future)).__await__())
 
     def wait(self, timeout: float | None = None) -> T:
-        """Blocks until it is done; at most `timeout` seconds.
+        """Blocks until it is done; at most `timeout` seconds. For code in threads: sync handlers, and what async ones run there.
 
         Raises:
             TimeoutError: The time was over.
+            RuntimeError: It would block the event loop of the worker, which has to do the work: await it instead.
         """
         if self._future is None:
             return None  # type: ignore[return-value]
+        if self._loop is not None and not self._future.done() and _running_loop() is self._loop:
+            raise RuntimeError("wait() would block the event loop that has to do the work: await it instead")
         self._looked_at = True
         return self._future.result(timeout)
 
 
 DONE: Reported[None] = Reported()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class JobPort(Protocol):
@@ -372,10 +384,12 @@ class Job:
         if sent is not None:
             _answer(answer, lambda: _sent_result(sent, result_type))
             return Reported(answer)
-        asked = self.get_job(parent_id)._future  # noqa: SLF001
-        if asked is not None:
-            asked.add_done_callback(lambda done: _answer(answer, lambda: result_of(done.result(), result_type)))
-        return Reported(answer)
+        asked = self.get_job(parent_id)
+        if asked._future is not None:  # noqa: SLF001
+            asked._future.add_done_callback(  # noqa: SLF001
+                lambda done: _answer(answer, lambda: result_of(done.result(), result_type))
+            )
+        return Reported(answer, asked._loop)  # noqa: SLF001
 
     # Stopping
 

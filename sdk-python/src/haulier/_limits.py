@@ -72,6 +72,8 @@ REPORT_ITEMS_MAX: Final = 1_000
 STREAM_SILENCE_MIN: Final = 1.0
 """Seconds without an answer to a heartbeat before the stream is given up, at least; else a heartbeat interval."""
 PROGRESS_INTERVAL: Final = 0.2
+LOOP_BLOCKED_AFTER: Final = 1.5
+"""Heartbeat intervals without a sign of life of the event loop, after which another thread beats in its place."""
 REPORT_RETRY_DELAY: Final = 0.5
 LOG_CREDIT_DEFAULT: Final = 1 << 20
 

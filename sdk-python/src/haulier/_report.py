@@ -1,7 +1,7 @@
 """The report stream: everything that a worker process says of the jobs it holds, said again until it is stored.
 
 What is to be told lives here over breaks of the stream and over sessions; the stream only carries it. Handlers call from
-their own threads; all state is touched in the session's event loop alone.
+their own threads; all state is touched in the worker's event loop alone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Reports:
         self._session_id = ""
         self._initial_credit = limits.LOG_CREDIT_DEFAULT
         self._credit = 0
-        self._beat = 0
+        self._beats = itertools.count(1)
         self._beat_due = False
         self._beats_sent: dict[int, float] = {}
         self._stream: Stream | None = None
@@ -104,7 +104,7 @@ class Reports:
     # From any thread
 
     def post(self, action: Callable[[], None]) -> None:
-        """Runs an action in the session's loop, in order; many actions need one wake-up."""
+        """Runs an action in the event loop, in order; many actions need one wake-up."""
         self._inbox.append(action)
         if not self._inbox_woken:
             self._inbox_woken = True
@@ -112,6 +112,12 @@ class Reports:
             if door is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                     door.knock()
+
+    def spare_beat(self) -> pb.ReportJobsRequest:
+        """A heartbeat without an inventory, for a stream of its own."""
+        message = pb.ReportJobsRequest(session_id=self._session_id)
+        message.heartbeat.beat = next(self._beats)
+        return message
 
     def log(self, attempt: Attempt, entry: report_pb2.LogEntry, room: int, logged: float) -> None:
         """Adds a log line."""
@@ -125,7 +131,7 @@ class Reports:
         """Sets the checkpoint."""
         self.post(functools.partial(self._set_checkpoint, attempt.lease, payload, future))
 
-    # In the session's loop
+    # In the event loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Says which loop the session runs in."""
@@ -137,6 +143,11 @@ class Reports:
         """The session's loop is about to end."""
         if self._door is not None:
             self._door.close()
+
+    def take_posted(self) -> None:
+        """Does what was posted until now."""
+        while self._inbox:
+            self._inbox.popleft()()
 
     @property
     def held_count(self) -> int:
@@ -152,7 +163,7 @@ class Reports:
         """Starts with a new session; outcomes of the one before are still told."""
         self._session_id = session_id
         self._initial_credit = log_credit_bytes or limits.LOG_CREDIT_DEFAULT
-        self._beat = 0
+        self._beats = itertools.count(1)
         self._beats_sent.clear()
         self._beat_due = True
         received, self._received = self._received, []  # of the session before: nothing to this one
@@ -354,10 +365,9 @@ class Reports:
 
     def _add_heartbeat(self, message: pb.ReportJobsRequest) -> int:
         self._beat_due = False
-        self._beat += 1
-        self._beats_sent[self._beat] = time.monotonic()
         heartbeat = message.heartbeat
-        heartbeat.beat = self._beat
+        heartbeat.beat = next(self._beats)
+        self._beats_sent[heartbeat.beat] = time.monotonic()
         self._listener.fill_loops(heartbeat)
         heartbeat.leases.extend(held.lease for held in self._held.values() if not held.lost)
         return heartbeat.ByteSize()
@@ -492,18 +502,22 @@ class Reports:
             if self._logs or self._checkpoints or self._outcomes:
                 self._wake.set()
         for directive in response.directives:
-            if directive.WhichOneof("kind") == "lease_lost":
-                self._lose(directive.lease_lost.lease, directive.lease_lost.reason)
-            else:
-                self._listener.directed(directive)
-        if self._settled:  # by a lease that was lost
-            self._outcomes_settled()
+            self.directed(directive)
         for error in response.errors:
             if error.code == report_pb2.REPORT_ERROR_CODE_SESSION_LOST:
                 self._listener.session_lost()
             else:
                 _log.warning("the server refused a part of a report: %s %s", error.field, error.message)
                 self._later(self._resend_all)
+
+    def directed(self, directive: report_pb2.Directive) -> None:
+        """The server wants something."""
+        if directive.WhichOneof("kind") != "lease_lost":
+            self._listener.directed(directive)
+            return
+        self._lose(directive.lease_lost.lease, directive.lease_lost.reason)
+        if self._settled:
+            self._outcomes_settled()
 
     def _take_ack(self, held: Attempt, ack: report_pb2.ReportAck) -> None:
         if held.told:
@@ -628,12 +642,10 @@ class Reports:
 
     def _take_inbox(self) -> None:
         self._inbox_woken = False
-        inbox = self._inbox
         for bell in self._bells:
             bell.hold()
         try:
-            while inbox:
-                inbox.popleft()()
+            self.take_posted()
         finally:
             for bell in self._bells:
                 bell.release()

@@ -1,6 +1,7 @@
 """A worker process's session: register, claim, beat, and act on what the server says.
 
-It lives in an OS thread with an event loop of its own, so that no handler, whatever it blocks, stops a heartbeat.
+It lives in the event loop of the async handlers: a job goes through no other thread on its way. While a handler blocks that
+loop, a guard in a thread of its own beats in its place.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ._errors import (
     UnauthenticatedError,
     UnimplementedError,
 )
+from ._guard import Guard
 from ._job import StopKind, StopSignal
 from ._records import EnqueuedJob, JobResult
 from ._report import End, Reports, lease_seconds
@@ -49,7 +51,7 @@ _FATAL = (InvalidArgumentError, UnimplementedError, PermissionDeniedError, Unaut
 
 
 class Runner(Protocol):
-    """Who runs the handlers. Called in the session's thread."""
+    """Who runs the handlers. Called in the event loop."""
 
     def start(self, attempts: Sequence[Attempt]) -> None:
         """Starts handlers; each ends with `Session.ended`."""
@@ -122,7 +124,8 @@ class Session:
         self._runner = runner
         self._slots = slots
         self._drain_timeout = drain_timeout.total_seconds()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop, once it runs."""
         self._session_id = ""
         self._claim = ClaimLoop()
         self._busy = 0
@@ -137,6 +140,7 @@ class Session:
         self._moved = Bell()
         """Slots, outcomes or doubt changed: look again whether to claim."""
         self.reports = Reports(connection, self, self._moved)
+        self._guard = Guard(self, connection)
         self._quiet = asyncio.Event()
         """No handler runs."""
         self._quiet.set()
@@ -165,9 +169,9 @@ class Session:
         """Stops all handlers now and gives their jobs back."""
         self._call(self._abort_now)
 
-    def ended(self, ends: Sequence[End]) -> None:
-        """Handlers have ended; those that end together are told together."""
-        self.reports.post(functools.partial(self._ended_all, ends))
+    def ended_in_thread(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
+        """A handler that ran in a thread has ended."""
+        self.reports.post(functools.partial(self._ended_all, ((attempt, outcome),)))
 
     def enqueue(self, item: EnqueueItem, request_id: str | None) -> concurrent.futures.Future[EnqueuedJob]:
         """Stores a job."""
@@ -180,19 +184,26 @@ class Session:
         return self.submit(self._client.get(job))
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Runs a coroutine in the session's loop."""
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Runs a coroutine in the event loop."""
+        assert self.loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def _call(self, action: Callable[[], None]) -> None:
         self.reports.post(action)
+
+    # In the event loop
+
+    def ended(self, ends: Sequence[End]) -> None:
+        """Handlers have ended; those that end together are told together, after what they have told before."""
+        self.reports.take_posted()
+        self._ended_all(ends)
 
     # The life of the process
 
     async def main(self) -> None:
         """Registers, and anew whenever the session is lost, until it is drained."""
-        self._loop = asyncio.get_running_loop()
-        self.reports.attach(self._loop)
+        self.loop = asyncio.get_running_loop()
+        self.reports.attach(self.loop)
         try:
             while not self._stopping.is_set():
                 if await self._register():
@@ -202,6 +213,7 @@ class Session:
                 self._stop(attempt, StopSignal(kind=StopKind.LEASE_LOST, reason="the worker process has ended"))
             if not self.registered.done():
                 self.registered.set_result(None)
+            self._guard.end()
             await self._connection.close()
             self.reports.detach()
 
@@ -246,6 +258,7 @@ class Session:
         stopping = asyncio.ensure_future(self._stopping.wait())
         tasks: list[asyncio.Future[Any]] = [reports, beats, fence, claims, lost, stopping]
         try:
+            self._guard.alive(self._beat_interval)
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await _cancel(claims)
             self._claim.unanswered()
@@ -262,6 +275,7 @@ class Session:
             elif self._stopping.is_set():
                 await self._unregister()
         finally:
+            self._guard.rest()
             await _cancel(*tasks)
 
     async def _give_up_session(self) -> None:
@@ -371,12 +385,12 @@ class Session:
 
     def _start_late(self) -> None:
         """Starts handlers that have waited too long for their `received` to be sent."""
-        assert self._loop is not None
+        assert self.loop is not None
         self._late_start = None
         latest = time.monotonic() - limits.RECEIVED_WAIT
         for came, attempts in list(self._starting):
             if came > latest:
-                self._late_start = self._loop.call_later(came - latest, self._start_late)
+                self._late_start = self.loop.call_later(came - latest, self._start_late)
                 return
             self._start(attempts)
 
@@ -390,9 +404,9 @@ class Session:
             for attempt in starting:
                 if attempt.leased.strict:
                     self._stop(attempt, _IN_DOUBT)
-        assert self._loop is not None
+        assert self.loop is not None
         if self._young_timer is None:
-            self._young_timer = self._loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
+            self._young_timer = self.loop.call_later(limits.TIMEOUT_WATCH_AFTER, self._watch_young)
         self._runner.start(starting)
 
     def _watch_young(self) -> None:
@@ -403,7 +417,7 @@ class Session:
 
     def _watch_timeouts(self, attempts: Sequence[Attempt]) -> None:
         """Sees to it that `_timeouts` runs when the first of these is over. One timer serves all attempts."""
-        assert self._loop is not None
+        assert self.loop is not None
         earliest = min((attempt.deadline for attempt in attempts), default=math.inf)
         if earliest == math.inf:
             return
@@ -412,7 +426,7 @@ class Session:
                 return
             self._timeout_timer.cancel()
         self._timeouts_at = earliest
-        self._timeout_timer = self._loop.call_later(max(0.0, earliest - time.monotonic()), self._timeouts)
+        self._timeout_timer = self.loop.call_later(max(0.0, earliest - time.monotonic()), self._timeouts)
 
     def _timeouts(self) -> None:
         """Stops what has used up its timeout."""
@@ -447,9 +461,9 @@ class Session:
         first = attempt.signal(signal)
         if attempt.ended or attempt.stop is not signal:
             return
-        assert self._loop is not None
+        assert self.loop is not None
         grace = (signal.grace or limits.STOP_GRACE).total_seconds()
-        attempt.stop_timers += (self._loop.call_later(grace, self._abandon, attempt, signal),)
+        attempt.stop_timers += (self.loop.call_later(grace, self._abandon, attempt, signal),)
         if first:
             self._runner.cancel(attempt)
 
@@ -489,14 +503,8 @@ class Session:
         kind = directive.WhichOneof("kind")
         if kind == "cancel":
             attempt = self.reports.attempt(directive.cancel.lease)
-            if attempt is None:
-                return
-            timeout = directive.cancel.kind == report_pb2.CANCEL_KIND_TIMEOUT
-            grace = directive.cancel.grace.ToTimedelta() if directive.cancel.HasField("grace") else None
-            self._stop(
-                attempt,
-                StopSignal(kind=StopKind.TIMEOUT if timeout else StopKind.CANCEL, reason=directive.cancel.reason, grace=grace),
-            )
+            if attempt is not None:
+                self._stop(attempt, _cancel_signal(directive.cancel))
         elif kind == "drain":
             grace = directive.drain.grace.ToTimedelta() if directive.drain.HasField("grace") else None
             if not self.draining:
@@ -522,6 +530,7 @@ class Session:
     async def _beats(self) -> None:
         while True:
             await asyncio.sleep(self._beat_interval)
+            self._guard.alive(self._beat_interval)
             if self.reports.silent_for() >= max(self._beat_interval * 0.9, limits.STREAM_SILENCE_MIN):
                 # The stream looks alive and says nothing: another one may do better.
                 self.reports.break_stream()
@@ -530,7 +539,7 @@ class Session:
     async def _fence(self) -> None:
         """Stops strict jobs when no heartbeat was acknowledged for too long."""
         while True:
-            left = self._renewed + self._lease * limits.FENCE_AT - time.monotonic()
+            left = self._until_doubt()
             if left > 0:
                 await asyncio.sleep(left)
                 continue
@@ -542,6 +551,43 @@ class Session:
                         self._stop(attempt, _IN_DOUBT)
             self._acknowledged.clear()
             await self._acknowledged.wait()
+
+    def _until_doubt(self) -> float:
+        """Seconds until the leases are in doubt."""
+        return self._renewed + self._lease * limits.FENCE_AT - time.monotonic()
+
+    # While the event loop is blocked (Guarded): in the guard's threads
+
+    def spare_beat(self) -> pb.ReportJobsRequest:
+        """A heartbeat that only renews the leases."""
+        return self.reports.spare_beat()
+
+    def heard(self, response: pb.ReportJobsResponse, sent: float) -> None:
+        """Renews the leases at once, and stops handlers in threads; the rest waits for the event loop."""
+        if sent:
+            self._renewed = max(self._renewed, sent)
+            lease_time = response.heartbeat.lease_time.ToTimedelta().total_seconds()
+            self._call(functools.partial(self.beat_acknowledged, sent, lease_time))
+        for directive in response.directives:
+            attempt = self.reports.attempt(directive.cancel.lease) if directive.HasField("cancel") else None
+            if attempt is None or attempt.definition.is_async:
+                self._call(functools.partial(self.reports.directed, directive))
+                continue
+            signal = _cancel_signal(directive.cancel)
+            attempt.signal(signal)
+            self._call(functools.partial(self._stop, attempt, signal))
+        if any(error.code == report_pb2.REPORT_ERROR_CODE_SESSION_LOST for error in response.errors):
+            self._call(self.session_lost)
+
+    def fence_threads(self) -> float:
+        """Stops strict jobs in threads when the leases are in doubt, as `_fence` does; seconds until that may be."""
+        left = self._until_doubt()
+        if left > 0:
+            return left
+        for attempt in self.reports.attempts():
+            if attempt.leased.strict and not attempt.definition.is_async:
+                attempt.signal(_IN_DOUBT)
+        return self._beat_interval
 
     def _drain(self, grace: timedelta | None) -> None:
         if self.draining:
@@ -557,6 +603,12 @@ class Session:
 
 
 _IN_DOUBT = StopSignal(kind=StopKind.IN_DOUBT, reason="the lease could not be renewed in time")
+
+
+def _cancel_signal(cancel: report_pb2.CancelDirective) -> StopSignal:
+    timeout = cancel.kind == report_pb2.CANCEL_KIND_TIMEOUT
+    grace = cancel.grace.ToTimedelta() if cancel.HasField("grace") else None
+    return StopSignal(kind=StopKind.TIMEOUT if timeout else StopKind.CANCEL, reason=cancel.reason, grace=grace)
 
 
 def _bind_unserved(job: Any, request: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -143,6 +144,12 @@ class Connection:
         """Opens a bidirectional stream."""
         return (self._calls.get(method) or self._open(method, "stream_stream"))(metadata=self._metadata)
 
+    def blocking_stream(self, method: Method[Any, Any]) -> tuple[Callable[[Iterator[Any]], Iterator[Any]], Callable[[], None]]:
+        """A bidirectional method for a thread without an event loop, over a channel of its own, and how to close that."""
+        channel = self._connect(grpc)
+        call = _opened(channel, method, "stream_stream")
+        return functools.partial(call, metadata=self._metadata), channel.close
+
     def error(self, operation: str, error: grpc.aio.AioRpcError) -> HaulierError:
         """The typed form of a failed stream."""
         return from_rpc_error(operation, error, self.address)
@@ -160,16 +167,12 @@ class Connection:
 
     def _open(self, method: Method[Any, Any], kind: str) -> Any:
         if self._channel is None:
-            self._channel = self._connect()
-        call = getattr(self._channel, kind)(
-            method.path,
-            request_serializer=method.request.SerializeToString,
-            response_deserializer=method.response.FromString,
-        )
-        self._calls[method] = call
+            self._channel = self._connect(grpc.aio)
+        call = self._calls[method] = _opened(self._channel, method, kind)
         return call
 
-    def _connect(self) -> grpc.aio.Channel:
+    def _connect(self, library: Any) -> Any:
+        """A channel of `grpc.aio`, or one of `grpc`, which blocks."""
         options: list[tuple[str, Any]] = [
             ("grpc.primary_user_agent", SDK),
             ("grpc.max_receive_message_length", limits.MESSAGE_IN_BYTES_MAX),
@@ -186,12 +189,20 @@ class Connection:
             ("grpc.use_local_subchannel_pool", 1),
         ]
         if not self._tls:
-            return grpc.aio.insecure_channel(self.address, options=options)
+            return library.insecure_channel(self.address, options=options)
         if self._server_name:
             options.append(("grpc.ssl_target_name_override", self._server_name))
         chain, key = self._client_certificate or (None, None)
         credentials = grpc.ssl_channel_credentials(self._ca_certificate, private_key=key, certificate_chain=chain)
-        return grpc.aio.secure_channel(self.address, credentials, options=options)
+        return library.secure_channel(self.address, credentials, options=options)
+
+
+def _opened(channel: Any, method: Method[Any, Any], kind: str) -> Any:
+    return getattr(channel, kind)(
+        method.path,
+        request_serializer=method.request.SerializeToString,
+        response_deserializer=method.response.FromString,
+    )
 
 
 class Complaints:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, overload
 
 from . import _limits as limits
 from ._attempt import Attempt, outcome_of_error, outcome_of_result
-from ._bell import Door, Waiter
+from ._bell import Waiter
 from ._client import Client
 from ._command import CommandDefinition, define, definition_of, remember
 from ._convert import duration
@@ -51,10 +51,10 @@ _log = logging.getLogger("haulier")
 class Worker:
     """A worker process: claims jobs of the commands it serves and runs their handlers.
 
-    Heartbeats, claims and reports run in a thread of their own: no handler stops them, whatever it blocks. Async handlers run
-    in the event loop that called `run`; sync handlers each in a thread. It registers anew after every break, as often as it
-    takes. With `HAULIER_WORKER_ENABLED=false` it claims nothing, with `HAULIER_PERIODIC_ENABLED=false` it runs no periodic
-    and background workers; `run` then only waits for the end.
+    Claims, reports and async handlers run in the event loop that called `run`; sync handlers each in a thread. While a handler
+    blocks the event loop a thread of its own sends the heartbeats, so that no lease is lost by it; all else waits until the loop
+    goes on. It registers anew after every break, as often as it takes. With `HAULIER_WORKER_ENABLED=false` it claims nothing,
+    with `HAULIER_PERIODIC_ENABLED=false` it runs no periodic and background workers; `run` then only waits for the end.
 
     Args:
         address: Address of the server, as for `Client`.
@@ -423,7 +423,7 @@ class Worker:
 
 
 class _Running:
-    """One run of a worker: its session's thread, its handlers and its local workers."""
+    """One run of a worker: its session, its handlers and its local workers."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -445,7 +445,6 @@ class _Running:
         self._session: Session | None = None
         if worker.commands and _enabled("HAULIER_WORKER_ENABLED"):
             self._session = worker._session(self)  # noqa: SLF001
-        self._door = Door(self._loop, self._start_handlers)
 
     async def run(self) -> None:
         for local in self._worker._local:  # noqa: SLF001
@@ -459,7 +458,7 @@ class _Running:
                 if not await self._put_recurring_tasks():
                     return
                 self._session.registered.add_done_callback(self._registered)
-                ended = asyncio.ensure_future(asyncio.wrap_future(self._start_session(self._session)))
+                ended = self._loop.create_task(self._session.main(), name="haulier session")
                 await asyncio.shield(ended)
         except asyncio.CancelledError:
             if self._session is not None and ended is not None:
@@ -469,7 +468,6 @@ class _Running:
             raise
         finally:
             await self._stop_local()
-            self._door.close()
             self._waiting.clear()
             for task in list(self._tasks):
                 task.cancel()
@@ -491,20 +489,6 @@ class _Running:
                     _log.info("recurring task %r: %s", put.task.name, put.result)
                     break
         return not self._stop.is_set()
-
-    def _start_session(self, session: Session) -> concurrent.futures.Future[None]:
-        done = concurrent.futures.Future[None]()
-
-        def serve() -> None:
-            try:
-                asyncio.run(session.main())
-            except BaseException as error:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        threading.Thread(target=serve, name="haulier-session", daemon=True).start()
-        return done
 
     def _registered(self, _: object) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):
@@ -533,27 +517,22 @@ class _Running:
         else:
             self.abort()
 
-    # Handlers (Runner): called in the session's thread
+    # Handlers (Runner)
 
     def start(self, attempts: Sequence[Attempt]) -> None:
-        waiting: list[Attempt] = []
         for attempt in attempts:
             if attempt.definition.is_async:
-                waiting.append(attempt)
+                self._waiting.append(attempt)
             else:
                 self._threads.run(_SyncRun(attempt))
-        if waiting:
-            self._waiting.extend(waiting)
-            try:
-                self._door.knock()
-            except RuntimeError:  # the program's event loop is gone: its handlers can never run
-                for attempt in waiting:
-                    attempt.session.ended([(attempt, outcome_of_error(attempt, asyncio.CancelledError(), binding=False))])
+        if self._waiting and not self._resuming:
+            self._resuming = True
+            self._loop.call_soon(self._start_handlers)
 
     def cancel(self, attempt: Attempt) -> None:
-        if attempt.definition.is_async:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_cancel_task, attempt)
+        # A handler that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
+        if attempt.task is not None:
+            attempt.task.cancel()
 
     def _start_handlers(self) -> None:
         self._resuming = False
@@ -627,7 +606,7 @@ class _Running:
             self._tell_ended()
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
-        """Handlers that end in one turn of the loop are told together: one wake-up, one message, one claim for all of them."""
+        """Handlers that end in one turn of the loop are told together: one message and one claim for all of them."""
         attempt.task = None
         self._ended.append((attempt, outcome))
         if not self._telling:
@@ -665,12 +644,6 @@ _EAGER = sys.version_info >= (3, 12)
 
 def _begin_eagerly(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
     return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]  # since 3.12
-
-
-def _cancel_task(attempt: Attempt) -> None:
-    # One that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
-    if attempt.task is not None:
-        attempt.task.cancel()
 
 
 _COROUTINE: type[Any] = types.CoroutineType
@@ -779,7 +752,7 @@ class _SyncRun:
             outcome = outcome_of_result(attempt, result)
         except BaseException as error:
             outcome = outcome_of_error(attempt, error, binding=binding)
-        attempt.session.ended([(attempt, outcome)])
+        attempt.session.ended_in_thread(attempt, outcome)
 
 
 async def _wait_for(result: Awaitable[Any]) -> Any:

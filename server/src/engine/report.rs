@@ -255,6 +255,8 @@ impl ReportLink {
             return;
         };
         link.touch();
+        // A worker process may beat on another stream for a while; what it has to hear goes where it beats.
+        link.attach(self.down.clone());
         let before = self.before_beat.clone();
         self.work.spawn(async move {
             for outcome in before {
