@@ -79,9 +79,10 @@ async def test_handlers_that_never_wait_share_a_task_and_are_told_together() -> 
 
     handlers = Handlers(quick)
     for _ in range(3):
-        attempts = [handlers.attempt("quick", f'{{"n":{n + len(names)}}}') for n in range(50)]
+        before = len(names)
+        attempts = [handlers.attempt("quick", f'{{"n":{n + before}}}') for n in range(50)]
         handlers.start(*attempts)
-        await handlers.until(len(names) + 50)
+        await handlers.until(before + 50)
     assert len(names) == 150
     assert len(set(names)) < 10
     assert len(handlers.told) < 15  # nearly always 3: a row has 5 ms
@@ -249,9 +250,9 @@ async def test_a_stop_signal_before_the_handler_began_is_seen() -> None:
 
     handlers = Handlers(never)
     attempt = handlers.attempt("never", '{"n":1}')
-    handlers.start(attempt)
     attempt.signal(StopSignal(kind=StopKind.DRAIN, reason="stopping"))
     handlers.running.cancel(attempt)
+    handlers.start(attempt)
     await handlers.until(1)
     assert handlers.outcome(attempt) == "release: "
     assert not began
@@ -385,7 +386,7 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_loop_and_is_told_and_system_
         for waits_too[0] in (False, True):
             handlers = loop.run_until_complete(make())
             attempts = [handlers.attempt("odd", f'{{"kind":"{kind}"}}') for kind in ("before", "exit", "interrupt", "after")]
-            handlers.start(*attempts)
+            loop.call_soon(handlers.start, *attempts)
             with pytest.raises(KeyboardInterrupt):
                 loop.run_until_complete(asyncio.sleep(0.2))
             loop.run_until_complete(handlers.until(4))  # whoever goes on with the loop finds everything in order
@@ -561,3 +562,34 @@ def test_a_door_is_answered_for_any_thread_until_its_loop_is_closed(plain: bool,
         loop.close()
     with pytest.raises(RuntimeError, match="closed"):
         door.knock()
+
+
+async def test_a_task_wakes_another_which_runs_as_itself_and_sets_the_first_aside() -> None:
+    bell, seen = Bell(), list[object]()
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
+
+    async def waits() -> None:
+        variable.set("the other's")
+        while True:
+            await bell.wait()
+            bell.clear()
+            seen.append((asyncio.current_task(), variable.get()))
+            if len(seen) == 3:
+                raise ValueError("ends it")
+
+    other = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    mine = asyncio.current_task()
+    variable.set("mine")
+    for count in (1, 2, 3):
+        bell.hold()
+        bell.set()
+        assert len(seen) == count - 1
+        bell.release()
+        assert seen[count - 1 :] == [(other, "the other's")], "before the release returns"
+        assert asyncio.current_task() is mine
+        assert variable.get() == "mine"
+    with pytest.raises(ValueError, match="ends it"):
+        await other
+    bell.release()
+    assert len(seen) == 3, "nobody waits any more"

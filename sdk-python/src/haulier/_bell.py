@@ -26,12 +26,26 @@ class Waiter(asyncio.Future[None]):
         return super().cancel(msg=msg) and self._soon()
 
     def wake(self) -> None:
-        """The task goes on now. To be called outside of tasks only, in a callback of the event loop: no task runs in another."""
-        if not self.done():
-            self.set_result(None)
-            if self._go_on is not None:
-                context = contextvars.copy_context() if self._context is None else self._context  # an empty one is false
-                context.run(self._go_on, self)
+        """The task goes on now, and has waited again or ended when this returns. In the event loop.
+
+        Within another task that one is set aside meanwhile, by what asyncio has for tasks of other kinds ("Extending").
+        """
+        if self.done():
+            return
+        self.set_result(None)
+        if self._go_on is None:
+            return
+        context = contextvars.copy_context() if self._context is None else self._context  # an empty one is false
+        loop = self.get_loop()
+        task = asyncio.current_task(loop)
+        if task is None:
+            context.run(self._go_on, self)
+            return
+        asyncio.tasks._leave_task(loop, task)  # noqa: SLF001
+        try:
+            context.run(self._go_on, self)
+        finally:
+            asyncio.tasks._enter_task(loop, task)  # noqa: SLF001
 
     def wake_soon(self) -> None:
         """The task goes on in the next turn."""
@@ -69,7 +83,7 @@ class Bell:
         self._held = True
 
     def release(self) -> None:
-        """Wakes who waits now, when it has been rung. As `Waiter.wake`, outside of tasks only."""
+        """Wakes who waits now, when it has been rung."""
         self._held = False
         if self._rung and self._waiter is not None:
             self._waiter.wake()

@@ -144,10 +144,17 @@ class Reports:
         if self._door is not None:
             self._door.close()
 
-    def take_posted(self) -> None:
-        """Does what was posted until now."""
-        while self._inbox:
-            self._inbox.popleft()()
+    def take_posted(self, *more: Callable[[], None]) -> None:
+        """Does what was posted until now, and more. Who waits for it goes on at once, when all of it is done."""
+        self._inbox.extend(more)
+        for bell in self._bells:
+            bell.hold()
+        try:
+            while self._inbox:
+                self._inbox.popleft()()
+        finally:
+            for bell in self._bells:
+                bell.release()
 
     @property
     def held_count(self) -> int:
@@ -203,6 +210,7 @@ class Reports:
 
     def finish(self, ends: Iterable[End]) -> int:
         """Ends attempts with their outcomes; without one a lease is dropped. How many of them were still waited for."""
+        held = self._held
         waited_for = 0
         for attempt, outcome in ends:
             if attempt.ended:
@@ -210,7 +218,7 @@ class Reports:
             attempt.end()
             waited_for += 1
             lease = attempt.lease
-            if attempt.outcome is not None or lease not in self._held:
+            if attempt.outcome is not None or lease not in held:
                 continue
             if attempt.log_dropped and not attempt.lost and (dropped := attempt.take_dropped()) is not None:
                 attempt.begin_to_tell()
@@ -486,16 +494,22 @@ class Reports:
                 del self._beats_sent[beat]
             if sent is not None:
                 self._listener.beat_acknowledged(sent, response.heartbeat.lease_time.ToTimedelta().total_seconds())
-        held_by_lease = self._held
+        held_by_lease, again = self._held, self._outcomes
+        count = 0
         for ack in response.acks:
-            held = held_by_lease.get(ack.lease)
+            lease = ack.lease
+            held = held_by_lease.get(lease)
             if held is None:
                 continue
             if ack.outcome_stored and held.outcome is not None and not held.told:
-                self._forget(held)  # nearly all end so
+                del held_by_lease[lease]  # as `_forget`: nearly all end so
+                if again:
+                    again.pop(lease, None)
+                count += 1
             else:
                 self._take_ack(held, ack)
-        if self._settled:
+        self._outcome_count -= count
+        if self._settled or count:
             self._outcomes_settled()
         if response.log_credit_bytes:
             self._credit += response.log_credit_bytes
@@ -642,13 +656,7 @@ class Reports:
 
     def _take_inbox(self) -> None:
         self._inbox_woken = False
-        for bell in self._bells:
-            bell.hold()
-        try:
-            self.take_posted()
-        finally:
-            for bell in self._bells:
-                bell.release()
+        self.take_posted()
 
     def _add_line(self, attempt: Attempt, line: Line) -> None:
         held = self._held.get(attempt.lease)

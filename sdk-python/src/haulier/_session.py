@@ -195,8 +195,7 @@ class Session:
 
     def ended(self, ends: Sequence[End]) -> None:
         """Handlers have ended; those that end together are told together, after what they have told before."""
-        self.reports.take_posted()
-        self._ended_all(ends)
+        self.reports.take_posted(functools.partial(self._ended_all, ends))
 
     # The life of the process
 

@@ -526,8 +526,7 @@ class _Running:
             else:
                 self._threads.run(_SyncRun(attempt))
         if self._waiting and not self._resuming:
-            self._resuming = True
-            self._loop.call_soon(self._start_handlers)
+            self._start_handlers()
 
     def cancel(self, attempt: Attempt) -> None:
         # A handler that does not wait has no task to be cancelled: it has ended, or sees its stop signal when it begins.
@@ -607,7 +606,8 @@ class _Running:
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one message and one claim for all of them."""
-        attempt.task = None
+        if attempt.task is not None:
+            attempt.task = None
         self._ended.append((attempt, outcome))
         if not self._telling:
             self._telling = True
