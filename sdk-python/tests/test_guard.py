@@ -205,6 +205,39 @@ async def test_strict_jobs_in_threads_stop_themselves_also_while_the_event_loop_
     assert (strict.outcomes[0].WhichOneof("outcome"), plain.kind) == ("release", "complete")
 
 
+async def test_async_handlers_see_their_stop_signals_in_the_loop_they_block_and_are_cancelled_when_it_goes_on(
+    elsewhere: Elsewhere,
+) -> None:
+    server = elsewhere.server
+    worker = Worker(server.address)
+    cancelled: list[str] = []
+
+    @worker.command
+    async def waits(job: Job) -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            cancelled.append("waits")
+            raise
+
+    @worker.command
+    async def block(job: Job) -> None:
+        await asyncio.sleep(0.1)
+        blocks_until(lambda: len(server.streams) == 2)
+        for row in list(server.rows.values()):
+            elsewhere.do(server.direct(report_pb2.Directive(cancel=report_pb2.CancelDirective(lease=row.lease))))
+        blocks_until(lambda: job.stopped, 2)
+        assert not cancelled
+        job.raise_if_stopped()
+
+    rows = [elsewhere.do(server.add(command)) for command in ("waits", "block")]
+    async with running(worker):
+        for row in rows:
+            await elsewhere.done(row)
+    assert [row.kind for row in rows] == ["cancelled", "cancelled"]
+    assert cancelled == ["waits"]
+
+
 async def test_a_session_that_is_lost_while_the_event_loop_is_blocked_is_registered_anew(elsewhere: Elsewhere) -> None:
     server = elsewhere.server
     worker = Worker(server.address)

@@ -29,8 +29,8 @@ class Guarded(Protocol):
         """What came back; `sent` is when the heartbeat was sent that it acknowledges, 0 for none."""
         ...
 
-    def fence_threads(self) -> float:
-        """Stops strict jobs in threads when the leases are in doubt. Seconds until that may be."""
+    def fence_blocked(self) -> float:
+        """Stops strict jobs when the leases are in doubt. Seconds until that may be."""
         ...
 
 
@@ -105,7 +105,7 @@ class Guard:
                 self._session.heard(response, sent.get(beat, 0.0))
         except grpc.RpcError as error:
             _log.debug("a heartbeat from another thread was not taken, trying again: %s", error)
-            self._back.wait(min(self._session.fence_threads(), limits.RECONNECT_DELAY_MAX))
+            self._back.wait(min(self._session.fence_blocked(), limits.RECONNECT_DELAY_MAX))
         finally:
             close()
 
@@ -117,5 +117,5 @@ class Guard:
                 message = self._session.spare_beat()
                 sent[message.heartbeat.beat] = time.monotonic()
                 yield message
-            fence = self._session.fence_threads()
+            fence = self._session.fence_blocked()
             self._back.wait(max(0.0, min(due - time.monotonic(), fence)))

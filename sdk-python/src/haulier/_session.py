@@ -456,8 +456,9 @@ class Session:
         reason = f"the timeout of {seconds(attempt.leased.timeout):g} s is over"
         self._stop(attempt, StopSignal(kind=StopKind.TIMEOUT, reason=reason, grace=limits.TIMEOUT_GRACE))
 
-    def _stop(self, attempt: Attempt, signal: StopSignal) -> None:
-        first = attempt.signal(signal)
+    def _stop(self, attempt: Attempt, signal: StopSignal, first: bool = False) -> None:
+        """Acts on a stop signal; `first`: the attempt has it already, and it is its first one."""
+        first = attempt.signal(signal) or first
         if attempt.ended or attempt.stop is not signal:
             return
         assert self.loop is not None
@@ -562,31 +563,34 @@ class Session:
         return self.reports.spare_beat()
 
     def heard(self, response: pb.ReportJobsResponse, sent: float) -> None:
-        """Renews the leases at once, and stops handlers in threads; the rest waits for the event loop."""
+        """Renews the leases and gives stop signals at once; the rest waits for the event loop."""
         if sent:
             self._renewed = max(self._renewed, sent)
             lease_time = response.heartbeat.lease_time.ToTimedelta().total_seconds()
             self._call(functools.partial(self.beat_acknowledged, sent, lease_time))
         for directive in response.directives:
             attempt = self.reports.attempt(directive.cancel.lease) if directive.HasField("cancel") else None
-            if attempt is None or attempt.definition.is_async:
+            if attempt is None:
                 self._call(functools.partial(self.reports.directed, directive))
-                continue
-            signal = _cancel_signal(directive.cancel)
-            attempt.signal(signal)
-            self._call(functools.partial(self._stop, attempt, signal))
+            else:
+                self._stop_blocked(attempt, _cancel_signal(directive.cancel))
         if any(error.code == report_pb2.REPORT_ERROR_CODE_SESSION_LOST for error in response.errors):
             self._call(self.session_lost)
 
-    def fence_threads(self) -> float:
-        """Stops strict jobs in threads when the leases are in doubt, as `_fence` does; seconds until that may be."""
+    def fence_blocked(self) -> float:
+        """Stops strict jobs when the leases are in doubt, as `_fence` does; seconds until that may be."""
         left = self._until_doubt()
         if left > 0:
             return left
         for attempt in self.reports.attempts():
-            if attempt.leased.strict and not attempt.definition.is_async:
-                attempt.signal(_IN_DOUBT)
+            if attempt.leased.strict:
+                self._stop_blocked(attempt, _IN_DOUBT)
         return self._beat_interval
+
+    def _stop_blocked(self, attempt: Attempt, signal: StopSignal) -> None:
+        """A handler in a thread, or the one that blocks the event loop, sees it now; others hear of it when the loop goes on."""
+        first = attempt.signal(signal)
+        self._call(functools.partial(self._stop, attempt, signal, first))
 
     def _drain(self, grace: timedelta | None) -> None:
         if self.draining:
