@@ -25,6 +25,7 @@ on_both!(
     a_cancel_again_of_a_running_job_is_answered_the_same,
     a_job_is_cancelled_by_its_ref_id,
     a_cancel_reaches_a_stream_that_is_opened_after_it,
+    a_cancel_goes_down_the_stream_that_beat_last,
     a_job_whose_worker_is_lost_after_a_cancel_is_cancelled,
     a_job_that_does_not_exist_cannot_be_cancelled,
 );
@@ -172,6 +173,27 @@ async fn a_cancel_reaches_a_stream_that_is_opened_after_it(server: &Server) {
     let beat = worker.heartbeat(&[&job.lease]);
     let mut talk = worker.converse_with(beat).await;
     assert_eq!(talk.cancel_of(&job.lease).await.reason, "stop");
+}
+
+/// A worker process whose event loop hangs beats on a second stream for a while: without claim loops and inventory, which only renews.
+async fn a_cancel_goes_down_the_stream_that_beat_last(server: &Server) {
+    let (mut worker, job, mut usual) = running(server, JobOptions::default()).await;
+    let mut spare = worker.converse().await;
+    let renewal = pb::Heartbeat { beat: 1_000, ..Default::default() };
+    spare.say(pb::ReportJobsRequest { heartbeat: Some(renewal), ..Default::default() }).await;
+    spare.beat_taken(1_000).await;
+    let beat = worker.heartbeat(&[&job.lease]);
+    let number = beat.heartbeat.as_ref().unwrap().beat;
+    usual.say(beat).await;
+    usual.beat_taken(number).await;
+    spare.close();
+    spare.rest().await;
+    assert_eq!(server.cancel(job.job_id, "stop", None).await.result(), CancelResult::Requested);
+    let begun = monotonic();
+    assert_eq!(usual.cancel_of(&job.lease).await.reason, "stop");
+    let waited = monotonic() - begun;
+    assert!(waited < 3 * TOLD_WITHIN, "{waited:?}");
+    assert_eq!(worker.end_well(&job.lease, cancelled("")).await, JobState::Cancelled);
 }
 
 async fn a_job_whose_worker_is_lost_after_a_cancel_is_cancelled(server: &Server) {
