@@ -87,6 +87,27 @@ async def test_another_thread_beats_while_the_event_loop_is_blocked(
     assert caplog.text.count("event loop is blocked") == 1
 
 
+async def test_the_other_thread_goes_on_when_its_stream_breaks(elsewhere: Elsewhere) -> None:
+    server = elsewhere.server
+    server.cuts |= {("report.open", 2), ("report.open", 4)}
+    worker = Worker(server.address)
+    opened: list[int] = []
+
+    @worker.command
+    async def block(job: Job) -> None:
+        blocks_until(lambda: server.points["report.open"] == 3)
+        server.cuts.add(("report.up.before", server.points["report.up.before"] + 1))
+        before = len(server.heartbeats)
+        blocks_until(lambda: server.points["report.open"] >= 5 and len(server.heartbeats) >= before + 3)
+        opened.append(server.points["report.open"])
+
+    row = elsewhere.do(server.add("block"))
+    async with running(worker):
+        await elsewhere.done(row)
+    assert opened == [5]
+    assert (row.kind, row.attempt, len(server.sessions)) == ("complete", 1, 1)
+
+
 async def test_a_loop_that_lives_is_never_stood_in_for(elsewhere: Elsewhere) -> None:
     server = elsewhere.server
     worker = Worker(server.address)

@@ -105,9 +105,9 @@ class Guard:
                 self._session.heard(response, sent.get(beat, 0.0))
         except grpc.RpcError as error:
             _log.debug("a heartbeat from another thread was not taken, trying again: %s", error)
-            self._back.wait(min(self._session.fence_blocked(), limits.RECONNECT_DELAY_MAX))
         finally:
             close()
+        self._back.wait(min(self._session.fence_blocked(), limits.RECONNECT_DELAY_MAX))
 
     def _beats(self, sent: dict[int, float]) -> Iterator[pb.ReportJobsRequest]:
         due = 0.0

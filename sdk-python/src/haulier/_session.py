@@ -589,8 +589,10 @@ class Session:
 
     def _stop_blocked(self, attempt: Attempt, signal: StopSignal) -> None:
         """A handler in a thread, or the one that blocks the event loop, sees it now; others hear of it when the loop goes on."""
+        before = attempt.stop
         first = attempt.signal(signal)
-        self._call(functools.partial(self._stop, attempt, signal, first))
+        if attempt.stop is not before:
+            self._call(functools.partial(self._stop, attempt, signal, first))
 
     def _drain(self, grace: timedelta | None) -> None:
         if self.draining:
