@@ -9,7 +9,7 @@ the same round, with its least and its most.
 Enqueue: 50 calls at once, the same command and request.
 
 Worker: jobs that wait already are claimed, run by a handler that does nothing, and reported. CPU is told for each job and for
-each call of ClaimJob. The SDK's worker stands beside two others, which have no heartbeats, no second thread and no retries:
+each call of ClaimJob. The SDK's worker stands beside two others, which have no heartbeats and no retries:
 
 - `bare` is the least that calls the same methods: it claims as many at once as the SDK, reports each claim by the same two
   messages on ReportJobs (received, then an outcome for each job) and reads the acknowledgements. It has no handlers and no slots,

@@ -40,6 +40,25 @@ class Elsewhere:
         self._thread.close()
 
 
+class Sleeper:
+    """A sync handler, `sleeps`, that sleeps until it is stopped, and what it saw."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.began, self.stopped = threading.Event(), threading.Event()
+        self.kinds: list[StopKind] = []
+
+        @worker.command
+        def sleeps(job: Job) -> None:
+            self.began.set()
+            try:
+                job.sleep(10)
+            except Cancelled:
+                assert job.stop is not None
+                self.kinds.append(job.stop.kind)
+                self.stopped.set()
+                raise
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
     made = Elsewhere()
@@ -126,35 +145,23 @@ async def test_a_loop_that_lives_is_never_stood_in_for(elsewhere: Elsewhere) -> 
 async def test_a_sync_handler_is_cancelled_while_another_blocks_the_event_loop(elsewhere: Elsewhere) -> None:
     server = elsewhere.server
     worker = Worker(server.address)
-    began, stopped = threading.Event(), threading.Event()
-    kinds: list[Any] = []
-
-    @worker.command
-    def sleeps(job: Job) -> None:
-        began.set()
-        try:
-            job.sleep(10)
-        except Cancelled:
-            assert job.stop is not None
-            kinds.append(job.stop.kind)
-            stopped.set()
-            raise
+    sleeper = Sleeper(worker)
 
     @worker.command
     async def block(job: Job) -> None:
-        assert began.wait(5)
+        assert sleeper.began.wait(5)
         blocks_until(lambda: len(server.streams) == 2)
         lease = next(row.lease for row in server.rows.values() if row.command == "sleeps")
         for _ in range(3):  # the server says it again and again
             directive = report_pb2.Directive(cancel=report_pb2.CancelDirective(lease=lease, reason="enough"))
             elsewhere.do(server.direct(directive))
-        blocks_until(stopped.is_set, 2)
+        blocks_until(sleeper.stopped.is_set, 2)
 
     rows = [elsewhere.do(server.add(command)) for command in ("sleeps", "block")]
     async with running(worker):
         for row in rows:
             await elsewhere.done(row)
-    assert kinds == [StopKind.CANCEL]
+    assert sleeper.kinds == [StopKind.CANCEL]
     assert [row.kind for row in rows] == ["cancelled", "complete"]
 
 
@@ -193,27 +200,15 @@ async def test_a_sync_handler_that_ignores_what_it_heard_meanwhile_is_left_alone
 async def test_strict_jobs_in_threads_stop_themselves_also_while_the_event_loop_is_blocked(elsewhere: Elsewhere) -> None:
     server = elsewhere.server
     worker = Worker(server.address)
-    began, stopped = threading.Event(), threading.Event()
-    kinds: list[Any] = []
+    sleeper = Sleeper(worker)
     took: list[float] = []
 
     @worker.command
-    def sleeps(job: Job) -> None:
-        began.set()
-        try:
-            job.sleep(10)
-        except Cancelled:
-            assert job.stop is not None
-            kinds.append(job.stop.kind)
-            stopped.set()
-            raise
-
-    @worker.command
     async def block(job: Job) -> None:
-        assert began.wait(5)
+        assert sleeper.began.wait(5)
         server.answer_beats = False
         since = time.monotonic()
-        blocks_until(stopped.is_set, 5)
+        blocks_until(sleeper.stopped.is_set, 5)
         took.append(time.monotonic() - since)
         server.answer_beats = True
 
@@ -221,7 +216,7 @@ async def test_strict_jobs_in_threads_stop_themselves_also_while_the_event_loop_
     async with running(worker):
         await elsewhere.done(strict)
         await elsewhere.done(plain)
-    assert kinds[0] is StopKind.IN_DOUBT
+    assert sleeper.kinds[0] is StopKind.IN_DOUBT
     assert took[0] < 1.5, "before the lease is over"
     assert (strict.outcomes[0].WhichOneof("outcome"), plain.kind) == ("release", "complete")
 

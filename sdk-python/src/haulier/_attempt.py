@@ -113,9 +113,8 @@ class Attempt(Held):
     def end(self) -> None:
         """Its handler has ended, or is no longer waited for."""
         self.ended = True
-        if self.stop_timers:
-            for timer in self.stop_timers:
-                timer.cancel()
+        for timer in self.stop_timers:
+            timer.cancel()
 
     # The port of the job: called from any thread.
 

@@ -210,7 +210,6 @@ class Reports:
 
     def finish(self, ends: Iterable[End]) -> int:
         """Ends attempts with their outcomes; without one a lease is dropped. How many of them were still waited for."""
-        held = self._held
         waited_for = 0
         for attempt, outcome in ends:
             if attempt.ended:
@@ -218,7 +217,7 @@ class Reports:
             attempt.end()
             waited_for += 1
             lease = attempt.lease
-            if attempt.outcome is not None or lease not in held:
+            if attempt.outcome is not None or lease not in self._held:
                 continue
             if attempt.log_dropped and not attempt.lost and (dropped := attempt.take_dropped()) is not None:
                 attempt.begin_to_tell()
@@ -494,22 +493,16 @@ class Reports:
                 del self._beats_sent[beat]
             if sent is not None:
                 self._listener.beat_acknowledged(sent, response.heartbeat.lease_time.ToTimedelta().total_seconds())
-        held_by_lease, again = self._held, self._outcomes
-        count = 0
+        held_by_lease = self._held
         for ack in response.acks:
-            lease = ack.lease
-            held = held_by_lease.get(lease)
+            held = held_by_lease.get(ack.lease)
             if held is None:
                 continue
             if ack.outcome_stored and held.outcome is not None and not held.told:
-                del held_by_lease[lease]  # as `_forget`: nearly all end so
-                if again:
-                    again.pop(lease, None)
-                count += 1
+                self._forget(held)  # nearly all end so
             else:
                 self._take_ack(held, ack)
-        self._outcome_count -= count
-        if self._settled or count:
+        if self._settled:
             self._outcomes_settled()
         if response.log_credit_bytes:
             self._credit += response.log_credit_bytes

@@ -606,8 +606,7 @@ class _Running:
 
     def _end(self, attempt: Attempt, outcome: report_pb2.OutcomeReport | None) -> None:
         """Handlers that end in one turn of the loop are told together: one message and one claim for all of them."""
-        if attempt.task is not None:
-            attempt.task = None
+        attempt.task = None
         self._ended.append((attempt, outcome))
         if not self._telling:
             self._telling = True

@@ -563,7 +563,8 @@ export const WorkerService: GenService<{
   /**
    * The one stream of a worker process: heartbeats, logs, checkpoints, progress and outcomes up; acknowledgements, credit and
    * directives down. When it breaks, open another and send again what was not acknowledged. The server answers everything it
-   * received before it ends the stream after the caller's half-close. Scope: work.
+   * received before it ends the stream after the caller's half-close. A second stream beside it is allowed: directives go down
+   * the one that sent the last heartbeat, or was opened after it. Scope: work.
    *
    * @generated from rpc haulier.v1.WorkerService.ReportJobs
    */
