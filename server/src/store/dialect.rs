@@ -6,11 +6,12 @@
 //! |---|---|
 //! | `{p}` `{m}` `{a}` | table prefix, month, the attached file of a moved month |
 //! | `{key:n}` `{text}` `{blob}` `{id}` `{wide}` `{narrow}` `{index:name:columns}` `{only:sqlite}` | DDL |
-//! | `{for_update}` `{skip_locked}` `{force_pk}` `{by:key}` | locking and the index that it goes by |
+//! | `{for_update}` `{skip_locked}` `{force_pk}` `{by:key}` `{by_range:key}` | locking and the index that it goes by |
 //! | `{insert_new}` `{upsert:key}` `{new:column}` `{old:column}` | what becomes of rows that exist |
 //! | `{now}` | the database's time |
 //! | `{rows:..}` `{or:..}` `{each:..}` | a part that is repeated for each row, joined by comma, OR or space |
 //! | `{any:columns}` | columns that are as in one of the rows |
+//! | `{between:columns}` | two columns from one pair of values to another, where the first or the second is one value |
 
 use std::fmt::Write as _;
 
@@ -46,6 +47,10 @@ pub(crate) struct Words {
     pub(crate) index: fn(&str, &str) -> String,
     /// The end of a delete of so many rows by their key.
     pub(crate) by: fn(&str, usize) -> String,
+    /// The end of a delete by a range of the key.
+    pub(crate) by_range: fn(&str) -> String,
+    /// Two columns between two pairs of values: both of the first pair, then both of the second.
+    pub(crate) between: fn(&str, &str) -> String,
     /// Columns that are as in one of so many rows.
     pub(crate) any: fn(&[&str], usize) -> String,
     /// The start of what becomes of a row whose key exists.
@@ -113,6 +118,11 @@ impl Setting<'_> {
             "now" => text.push_str(words.now),
             "key" => text.push_str(&(words.key)(rest)),
             "by" => text.push_str(&(words.by)(rest, self.rows)),
+            "by_range" => text.push_str(&(words.by_range)(rest)),
+            "between" => {
+                let (first, second) = rest.split_once(", ").unwrap_or((rest, ""));
+                text.push_str(&(words.between)(first, second));
+            }
             "upsert" => text.push_str(&(words.upsert)(rest)),
             "new" => text.push_str(&(words.new)(rest)),
             "old" => text.push_str(rest),

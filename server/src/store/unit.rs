@@ -88,8 +88,13 @@ impl<'e> Unit<'e> {
     /// Stores leases, which are remembered once they are committed.
     pub(crate) async fn give_out(&mut self, leases: Vec<LeaseRow>) -> Try<()> {
         self.insert(Sql::InsertLeases, Place::Fixed, leases.iter().map(LeaseRow::values).collect()).await?;
-        self.given.extend(leases);
+        self.gave_out(leases);
         Ok(())
+    }
+
+    /// Notes leases that are stored, which are remembered once they are committed.
+    pub(crate) fn gave_out(&mut self, leases: impl IntoIterator<Item = LeaseRow>) {
+        self.given.extend(leases);
     }
 
     /// These leases end here: they are forgotten once that is committed.

@@ -18,6 +18,7 @@ pub(crate) use errors::fault;
 use super::dialect::Words;
 use super::fault::{Fault, Try};
 use super::{Result, StoreError};
+use crate::model::limits;
 
 /// MySQL's words.
 pub(crate) const WORDS: Words = Words {
@@ -37,6 +38,9 @@ pub(crate) const WORDS: Words = Words {
     // Without an order by the key MariaDB reads a small table whole, waits for rows that others lock, and deadlocks with
     // them; hot tables are always small. An index hint does not help a DELETE, measured on 10.11.
     by: |key, rows| format!("ORDER BY {key} LIMIT {rows}"),
+    by_range: |key| format!("ORDER BY {key} LIMIT {}", limits::GROUP_ROWS_MAX),
+    // Pairs are compared, but not looked up by an index.
+    between: |first, second| format!("{first} >= ? AND {second} >= ? AND {first} <= ? AND {second} <= ?"),
     // A list of rows is searched by halves, a chain of OR from end to end for each row.
     any: |columns, rows| {
         let row = format!("({})", vec!["?"; columns.len()].join(", "));

@@ -37,6 +37,9 @@ pub(crate) const WORDS: Words = Words {
     key: |_| "BLOB".to_owned(),
     index: |_, _| String::new(),
     by: |_, _| String::new(),
+    by_range: |_| String::new(),
+    // Of two ranges an index serves the first alone.
+    between: |first, second| format!("({first}, {second}) >= (?, ?) AND ({first}, {second}) <= (?, ?)"),
     // Each term is a look-up by key; a list of rows would be a table to join.
     any: |columns, rows| {
         let row = columns.iter().map(|column| format!("{column} = ?")).collect::<Vec<_>>().join(" AND ");

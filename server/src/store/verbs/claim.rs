@@ -1,6 +1,7 @@
 //! Claims: leasing due jobs to sessions, and where each claim loop stands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock;
 use crate::model::{
@@ -17,7 +18,7 @@ use crate::store::value::{Columns, Value, values};
 use crate::store::verbs::enqueue::move_loops;
 use crate::store::verbs::queue::Budgets;
 use crate::store::verbs::read::read_last_errors;
-use crate::store::verbs::{Ids, ids};
+use crate::store::verbs::{Ids, STRETCH_MIN, ids};
 use crate::store::{Backlog, ClaimTicket, Claimed, Claimer, Given, LeasedJob, LoopState, Result};
 
 /// The key of a claim loop.
@@ -37,7 +38,8 @@ impl SqlStore {
         if claims.is_empty() {
             return Ok(Default::default());
         }
-        transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now))
+        let by_rows = AtomicBool::new(false);
+        transact!(self.engine, Class::Claim, |unit| lease_due(unit, claims, limited, now, &by_rows))
     }
 
     pub(crate) async fn loop_state(&self, session: SessionId, claim_loop: i32) -> Result<Option<LoopState>> {
@@ -126,9 +128,18 @@ struct Serving<'c> {
     /// Its answer takes no more.
     is_full: bool,
     bytes: i64,
-    leases: Vec<LeaseRow>,
-    /// Since when each could have started.
-    ready_times: Vec<Time>,
+    /// That of all its leases: a job is in one answer once.
+    nonce: i64,
+    dealt: Vec<Dealt>,
+}
+
+/// A job in a claim's answer.
+struct Dealt {
+    row: LeaseRow,
+    /// Since when it could have started.
+    ready_time: Time,
+    /// Its lease is stored.
+    is_stored: bool,
 }
 
 impl Serving<'_> {
@@ -136,17 +147,17 @@ impl Serving<'_> {
         if self.is_refused || self.is_full {
             0
         } else {
-            self.claimer.max_jobs.saturating_sub(self.leases.len())
+            self.claimer.max_jobs.saturating_sub(self.dealt.len())
         }
     }
 
     /// Takes a job if the answer has room for it; a job alone has room whatever its size.
     fn take(&mut self, found: &Found, now: Time) -> bool {
-        let fits = self.leases.is_empty() || self.bytes.saturating_add(found.size) <= limits::CLAIM_BYTES_MAX;
+        let fits = self.dealt.is_empty() || self.bytes.saturating_add(found.size) <= limits::CLAIM_BYTES_MAX;
         if fits {
             self.bytes = self.bytes.saturating_add(found.size);
-            self.leases.push(found.lease(self.claimer.ticket, now));
-            self.ready_times.push(found.key.ready_time);
+            let row = found.lease(self.claimer.ticket, self.nonce, now);
+            self.dealt.push(Dealt { row, ready_time: found.key.ready_time, is_stored: false });
         } else {
             self.is_full = true;
         }
@@ -158,8 +169,8 @@ impl Serving<'_> {
             return Claimed::Refused;
         }
         let given =
-            |(row, ready_time): (LeaseRow, Time)| Given { lease: row.lease, ready_time, size: row.size };
-        Claimed::Leases(self.leases.into_iter().zip(self.ready_times).map(given).collect())
+            |one: Dealt| Given { lease: one.row.lease, ready_time: one.ready_time, size: one.row.size };
+        Claimed::Leases(self.dealt.into_iter().map(given).collect())
     }
 }
 
@@ -177,10 +188,11 @@ struct Found {
 }
 
 impl Found {
-    fn lease(&self, ticket: ClaimTicket, now: Time) -> LeaseRow {
+    /// Its lease. `lease_taken.sql` makes the same of the row.
+    fn lease(&self, ticket: ClaimTicket, nonce: i64, now: Time) -> LeaseRow {
         let epoch: Epoch = self.turn.epoch.next(now);
         let lease = Lease {
-            fence: Fence { job: self.key.job, epoch, nonce: clock::random_63() },
+            fence: Fence { job: self.key.job, epoch, nonce },
             month: self.month,
             run: self.run,
             route: self.key.route,
@@ -199,27 +211,32 @@ impl Found {
     }
 }
 
-/// Leases due jobs. Answers what each claim got, and the queues that give out nothing more for now.
+/// Leases due jobs. Answers what each claim got, and the queues that give out nothing more for now. With `by_rows` it names
+/// each row that it takes; it sets that when others stand between them.
 async fn lease_due(
     unit: &mut Unit<'_>,
     claims: &[Claimer],
     limited: &BTreeMap<RouteId, String>,
     now: Time,
+    by_rows: &AtomicBool,
 ) -> Try<(Vec<Claimed>, BTreeSet<String>)> {
     let mut serving = begin_serving(unit, claims).await?;
     let mut budgets = Budgets::lock(unit, limited).await?;
     let ranks = claims.iter().map(|claimer| claimer.groups.len()).max().unwrap_or_default();
     for rank in 0..ranks {
         for (group, members) in groups_of(&serving, rank) {
-            serve_group(unit, group, &members, &mut serving, &mut budgets, now).await?;
+            serve_group(unit, group, &members, &mut serving, &mut budgets, (now, by_rows)).await?;
         }
     }
-    for one in &serving {
-        one.ready_times.iter().for_each(|ready| unit.note(now, Event::Started { waited: now.since(*ready) }));
+    for one in serving.iter().flat_map(|one| &one.dealt) {
+        unit.note(now, Event::Started { waited: now.since(one.ready_time) });
     }
-    unit.give_out(serving.iter().flat_map(|one| one.leases.iter().cloned()).collect()).await?;
+    let (stored, left): (Vec<&Dealt>, Vec<&Dealt>) =
+        serving.iter().flat_map(|one| &one.dealt).partition(|one| one.is_stored);
+    unit.gave_out(stored.into_iter().map(|one| one.row.clone()));
+    unit.give_out(left.into_iter().map(|one| one.row.clone()).collect()).await?;
     let mut served: Vec<ClaimTicket> =
-        serving.iter().filter(|one| !one.leases.is_empty()).map(|one| one.claimer.ticket).collect();
+        serving.iter().filter(|one| !one.dealt.is_empty()).map(|one| one.claimer.ticket).collect();
     served.sort_unstable();
     move_loops(unit, &served).await?;
     let full = budgets.close(unit).await?;
@@ -240,8 +257,8 @@ async fn begin_serving<'c>(unit: &mut Unit<'_>, claims: &'c [Claimer]) -> Try<Ve
             is_refused: !is_taken,
             is_full: false,
             bytes: 0,
-            leases: Vec::new(),
-            ready_times: Vec::new(),
+            nonce: clock::random_63(),
+            dealt: Vec::new(),
         }
     };
     Ok(claims.iter().map(serve).collect())
@@ -265,7 +282,7 @@ async fn serve_group(
     members: &[usize],
     serving: &mut [Serving<'_>],
     budgets: &mut Budgets,
-    now: Time,
+    (now, by_rows): (Time, &AtomicBool),
 ) -> Try<()> {
     let wanted: usize = members.iter().map(|at| serving[*at].wants()).sum();
     let wanted = wanted.min(budgets.room(group.route));
@@ -275,7 +292,86 @@ async fn serve_group(
     let found = take_ready(unit, group, wanted.min(limits::GROUP_ROWS_MAX), now).await?;
     let dealt = deal(&found, members, serving, now);
     budgets.take(group.route, dealt);
-    delete_taken(unit, group, &found[..dealt]).await
+    let taken = &found[..dealt];
+    match members {
+        [one] if dealt >= STRETCH_MIN && !by_rows.load(Ordering::Relaxed) => {
+            let is_moved = move_taken(unit, group, taken, &mut serving[*one], now).await?;
+            by_rows.store(!is_moved, Ordering::Relaxed);
+            if is_moved { Ok(()) } else { Err(Fault::raced("ready rows between those that were taken")) }
+        }
+        _ => delete_taken(unit, group, taken).await,
+    }
+}
+
+/// Rows of one group that stand together in line: the places of the first and the last, and how many they are.
+#[derive(Debug, PartialEq)]
+struct Stretch {
+    from: (Time, JobId),
+    to: (Time, JobId),
+    rows: u64,
+}
+
+/// The stretches of keys in the order of the line: those of the first time, those of the last, and all that is between.
+/// Each is one range of the primary key, which no range over times and jobs together would be.
+fn stretches(keys: &[ReadyKey]) -> Vec<Stretch> {
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Vec::new() };
+    let (first, last) = (first.ready_time, last.ready_time);
+    let head = keys.partition_point(|key| key.ready_time == first);
+    let tail = keys.partition_point(|key| key.ready_time < last).max(head);
+    let at_once = |part: &[ReadyKey]| {
+        let place = |key: Option<&ReadyKey>| key.map(|key| (key.ready_time, key.job));
+        Some(Stretch { from: place(part.first())?, to: place(part.last())?, rows: part.len() as u64 })
+    };
+    let between = (head < tail).then(|| Stretch {
+        from: (Time(first.0 + 1), JobId(i64::MIN)),
+        to: (Time(last.0 - 1), JobId(i64::MAX)),
+        rows: (tail - head) as u64,
+    });
+    [at_once(&keys[..head]), between, at_once(&keys[tail..])].into_iter().flatten().collect()
+}
+
+/// Leases what one claim takes of a group and takes it out, by where it stands in line; nothing of it passes through this
+/// process. Answers whether nobody else stands there: the counts must be those of the rows that were found.
+async fn move_taken(
+    unit: &mut Unit<'_>,
+    group: Backlog,
+    taken: &[Found],
+    serving: &mut Serving<'_>,
+    now: Time,
+) -> Try<bool> {
+    let keys: Vec<ReadyKey> = taken.iter().map(|found| found.key).collect();
+    let ClaimTicket { session, claim_loop, sequence, .. } = serving.claimer.ticket;
+    let stretches = stretches(&keys);
+    let place = |stretch: &Stretch| {
+        let Stretch { from, to, .. } = stretch;
+        values![group.route, group.priority, from.0, from.1, to.0, to.1, now]
+    };
+    // First this, which locks and waits for nothing: the delete would wait for whoever has a row in between.
+    for stretch in &stretches {
+        let lease = values![
+            now,
+            now,
+            serving.nonce,
+            session,
+            claim_loop,
+            sequence,
+            now,
+            i64::MAX - now.0,
+            i64::MAX,
+            now
+        ];
+        let values = lease.into_iter().chain(place(stretch)).collect();
+        if unit.execute(Sql::LeaseTaken, Place::Fixed, values).await? != stretch.rows {
+            return Ok(false);
+        }
+    }
+    for stretch in &stretches {
+        if unit.execute(Sql::DeleteTakenBetween, Place::Fixed, place(stretch)).await? != stretch.rows {
+            return Ok(false);
+        }
+    }
+    serving.dealt.iter_mut().rev().take(taken.len()).for_each(|one| one.is_stored = true);
+    Ok(true)
 }
 
 /// Takes locked rows of one group out, which were found in the order of their ready times.

@@ -13,14 +13,14 @@ use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow};
 use crate::store::sql_store::SqlStore;
-use crate::store::statement::{Place, STATEMENT_ROWS_MAX, Sql};
+use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, to_json, values};
 use crate::store::verbs::cancel::read_mark;
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::follow::{Over, Pending, follow};
 use crate::store::verbs::lane::{Lanes, wake_of};
-use crate::store::verbs::{Ids, guards_of_leases, ids};
+use crate::store::verbs::{STRETCH_MIN, guards_of_leases, ids};
 use crate::store::{Fate, Finish, Finished, LabelKind, OnLocked, Result, StoreError, Wake};
 
 /// What one try came to.
@@ -465,26 +465,25 @@ async fn take_back_plain(unit: &mut Unit<'_>, ends: &[Finish]) -> Try<BTreeMap<J
     Ok(rows)
 }
 
-/// Deletes leases on which nothing is noted; answers how many there were. They are often in a row, as they were given out.
+/// Deletes leases on which nothing is noted; answers how many there were. Those of one claim are often in a row, as they were
+/// given out.
 async fn delete_plain(unit: &mut Unit<'_>, leases: &BTreeMap<JobId, LeaseRow>) -> Try<u64> {
     let held: Vec<&LeaseRow> = leases.values().collect();
-    let mut deleted = 0;
-    for part in held.chunks(STATEMENT_ROWS_MAX) {
-        let jobs: Vec<JobId> = part.iter().map(|row| row.lease.fence.job).collect();
-        deleted += match Ids::of(&jobs) {
-            Ids::InARow(first, last) => {
-                let bound = |part: &[&LeaseRow]| {
-                    let nonces = part.iter().map(|row| Value::from(row.lease.fence.nonce));
-                    values![first, last].into_iter().chain(nonces).collect()
-                };
-                unit.execute_each(Sql::DeleteLeasesBetween, Place::Fixed, part, bound).await?
+    let fence = |row: &LeaseRow| row.lease.fence;
+    let in_a_row = |one: &&LeaseRow, next: &&LeaseRow| {
+        fence(next).job.0 == fence(one).job.0 + 1 && fence(next).nonce == fence(one).nonce
+    };
+    let (mut deleted, mut scattered) = (0, Vec::new());
+    for part in held.chunk_by(in_a_row) {
+        match part {
+            [first, .., last] if part.len() >= STRETCH_MIN => {
+                let bound = values![fence(first).job, fence(last).job, fence(first).nonce];
+                deleted += unit.execute(Sql::DeleteLeasesBetween, Place::Fixed, bound).await?;
             }
-            Ids::Scattered(_) => {
-                unit.execute_each(Sql::DeleteLeases, Place::Fixed, part, guards_of_leases).await?
-            }
-        };
+            _ => scattered.extend_from_slice(part),
+        }
     }
-    Ok(deleted)
+    Ok(deleted + unit.execute_each(Sql::DeleteLeases, Place::Fixed, &scattered, guards_of_leases).await?)
 }
 
 /// Locks the leases of jobs in ascending order, and tells the time.

@@ -37,6 +37,10 @@ use crate::model::{JobId, Lease};
 pub(super) const MONTH_TABLES: [&str; 6] =
     ["job", "outcome", "job_attempt", "job_log", "job_label", "job_batch"];
 
+/// Rows that stand together are named by the first and the last from so many on; fewer are named one by one, many at a time
+/// whatever stands between them.
+const STRETCH_MIN: usize = 16;
+
 /// The keys of jobs.
 fn ids(jobs: &[JobId]) -> Vec<Value> {
     jobs.iter().map(|job| Value::Int(job.0)).collect()
