@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use haulier_proto::v1 as pb;
@@ -32,7 +32,9 @@ struct Inner {
     key: LeaseKey,
     hub: Arc<Hub>,
     signals: Arc<Signals>,
-    client: Client,
+    client: Arc<Client>,
+    /// Made when it is asked for: few handlers enqueue.
+    descending: OnceLock<Client>,
     with_result: Mutex<Vec<pb::EnqueueItem>>,
 }
 
@@ -67,10 +69,10 @@ impl Job {
         key: LeaseKey,
         hub: Arc<Hub>,
         signals: Arc<Signals>,
-        client: &Client,
+        client: Arc<Client>,
     ) -> Self {
-        let client = client.inheriting(Arc::new(heritage(&lease)));
-        Self(Arc::new(Inner { lease, key, hub, signals, client, with_result: Mutex::default() }))
+        let (descending, with_result) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { lease, key, hub, signals, client, descending, with_result }))
     }
 
     // Who it is.
@@ -299,13 +301,14 @@ impl Job {
     /// A client whose jobs descend from this one: unless they say otherwise they get it as their parent, its user and claims, and
     /// its trace context.
     pub fn client(&self) -> &Client {
-        &self.0.client
+        let Inner { client, descending, lease, .. } = &*self.0;
+        descending.get_or_init(|| client.inheriting(Arc::new(heritage(lease))))
     }
 
     /// Enqueues a job that descends from this one, at once. With [`Enqueue::depends_on`] this job's id it waits until this one has
     /// completed.
     pub fn enqueue<C: Command>(&self, command: C) -> Enqueue<C::Output> {
-        self.0.client.enqueue(command)
+        self.client().enqueue(command)
     }
 
     /// As [`Self::enqueue`], for a command known by its name only.
@@ -314,7 +317,7 @@ impl Job {
         command: impl Into<String>,
         args: A,
     ) -> Enqueue<serde_json::Value> {
-        self.0.client.enqueue_named(command, args)
+        self.client().enqueue_named(command, args)
     }
 
     /// Adds a job that is stored together with this one's result, in one transaction: only if it completes. At most 1,000.
@@ -330,13 +333,14 @@ impl Job {
 }
 
 fn heritage(lease: &pb::LeasedJob) -> Heritage {
-    let options = lease.options.clone().unwrap_or_default();
+    let trace =
+        |part: fn(&pb::JobOptions) -> &String| lease.options.as_ref().map(part).cloned().unwrap_or_default();
     Heritage {
         parent_id: lease.job_id,
         user_id: lease.user_id.clone(),
         user_claims: lease.user_claims.clone(),
-        traceparent: options.traceparent,
-        tracestate: options.tracestate,
+        traceparent: trace(|options| &options.traceparent),
+        tracestate: trace(|options| &options.tracestate),
     }
 }
 

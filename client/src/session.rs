@@ -119,7 +119,7 @@ pub(crate) struct Engine {
     handlers: HashMap<String, Handler>,
     /// Where handlers run.
     user: Handle,
-    client: Client,
+    client: Arc<Client>,
     transport: Mutex<Transport>,
     orders: Orders,
     hub: Arc<Hub>,
@@ -151,7 +151,7 @@ pub(crate) async fn run(
         settings,
         handlers,
         user,
-        client,
+        client: Arc::new(client),
         transport,
         orders,
         hub: Arc::default(),

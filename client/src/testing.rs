@@ -140,7 +140,7 @@ impl FakeJob {
                 Client::builder("http://127.0.0.1:9").deadline(std::time::Duration::ZERO).connect_lazy()?
             }
         };
-        Ok(Job::new(self.lease.clone(), self.key, self.hub.clone(), self.signals.clone(), &client))
+        Ok(Job::new(self.lease.clone(), self.key, self.hub.clone(), self.signals.clone(), Arc::new(client)))
     }
 
     /// Runs a handler as a worker does: arguments and result go through JSON.

@@ -66,7 +66,7 @@ pub(super) async fn run_attempt(
     engine.attempts.lock().unwrap_or_else(PoisonError::into_inner).insert(key, signals.clone());
     let end_at = duration_read(lease.timeout).filter(|time| !time.is_zero()).map(|time| received_at + time);
     let request = Payload::from(lease.request.take());
-    let job = Job::new(lease, key, engine.hub.clone(), signals.clone(), &engine.client);
+    let job = Job::new(lease, key, engine.hub.clone(), signals.clone(), engine.client.clone());
     let attempt = Attempt { engine, key, brought_by, signals, job, end_at };
     let handler = attempt.begin(request).await;
     attempt.end(handler).await;
@@ -132,17 +132,19 @@ impl Attempt {
         };
         self.report(ended);
         self.engine.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-        self.engine.load.send_modify(|load| load.live -= 1);
-        if let Some(running) = &mut running
-            && !running.task.is_finished()
-        {
+        let blocks = running.as_ref().is_some_and(|running| !running.task.is_finished());
+        self.engine.load.send_modify(|load| {
+            load.live -= 1;
+            load.slots -= usize::from(!blocks);
+        });
+        if let Some(running) = running.as_mut().filter(|_| blocks) {
             tracing::warn!(
                 job = self.job.id(),
                 "a handler blocks its thread and cannot be dropped: its slot stays taken"
             );
             let _ = (&mut running.task).await;
+            self.engine.load.send_modify(|load| load.slots -= 1);
         }
-        self.engine.load.send_modify(|load| load.slots -= 1);
     }
 
     async fn not_begun(&self) -> Ended {
