@@ -8,7 +8,7 @@ use crate::model::{
     LogLine, Month, Order, Payload, QueueSetting, RefPolicy, Run, ServedCommand, SessionId, Spec, State,
     Task, Time, View,
 };
-use crate::store::LeasedJob;
+use crate::store::{Finish, LeasedJob, NewJob};
 
 /// A job to enqueue; checked by the caller of the engine.
 #[derive(Clone, Debug)]
@@ -452,6 +452,20 @@ pub struct OutcomeReport {
     pub follow: Vec<BatchItem>,
 }
 
+impl OutcomeReport {
+    /// The end that it tells, with the jobs that are stored with it.
+    pub(crate) fn finish(&self, follow: Vec<NewJob>) -> Finish {
+        let OutcomeReport { fence, log_sequence, ended, result, .. } = self;
+        Finish {
+            fence: *fence,
+            ended: ended.clone(),
+            result: result.clone(),
+            log_sequence: *log_sequence,
+            follow,
+        }
+    }
+}
+
 /// A sign of life with everything that the worker process holds.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat {
@@ -495,8 +509,8 @@ pub enum Down {
         /// How long the leases hold from when it was sent.
         lease_time: Duration,
     },
-    /// What of a lease is stored now.
-    Ack(Ack),
+    /// What of leases is stored now.
+    Acks(Vec<Ack>),
     /// More bytes of logs and checkpoints may be sent.
     Credit(i64),
     /// A lease is no longer held.

@@ -13,11 +13,9 @@ use crate::store::{Enqueued, Finish, Finished, NewJob, Payloads};
 impl Engine {
     /// Ends an attempt, with its callback and the jobs that come along. Where these cannot be stored the attempt fails:
     /// an outcome is never stored without them.
-    pub(crate) async fn finish_attempt(&self, outcome: OutcomeReport) -> Result<Finished> {
-        let OutcomeReport { fence, log_sequence, ended, result, follow } = outcome;
-        let finish =
-            |follow| Finish { fence, ended: ended.clone(), result: result.clone(), log_sequence, follow };
-        let mut coming = match self.prepare_follow(fence, follow).await {
+    pub(crate) async fn finish_attempt(&self, mut outcome: OutcomeReport) -> Result<Finished> {
+        let (fence, log_sequence) = (outcome.fence, outcome.log_sequence);
+        let mut coming = match self.prepare_follow(fence, std::mem::take(&mut outcome.follow)).await {
             Ok(prepared) => prepared,
             Err(error @ (Error::Invalid(_) | Error::ParentNotFound(_))) => {
                 return self.refuse(fence, log_sequence, error.to_string()).await;
@@ -26,10 +24,10 @@ impl Engine {
         };
         for _ in 0..limits::TRANSACTION_TRIES_MAX {
             let new = self.give_ids(&coming).await?;
-            match self.finishes.join(finish(new)).await? {
+            match self.end_one(outcome.finish(new)).await? {
                 Finished::NeedsCallback => {
                     let core = Arc::clone(&self.core);
-                    let result = result.clone();
+                    let result = outcome.result.clone();
                     match unit(async move { core.callback(fence, result).await }).await? {
                         Some(callback) => Prepared::put_first(&mut coming, callback),
                         None => return Ok(Finished::LeaseLost),
@@ -54,9 +52,12 @@ impl Engine {
     /// Fails an attempt whose result cannot be stored as it came.
     async fn refuse(&self, fence: Fence, log_sequence: i64, why: String) -> Result<Finished> {
         let ended = follow_refused(why);
-        self.finishes
-            .join(Finish { fence, ended, result: Payload::None, log_sequence, follow: Vec::new() })
-            .await
+        self.end_one(Finish { fence, ended, result: Payload::None, log_sequence, follow: Vec::new() }).await
+    }
+
+    async fn end_one(&self, end: Finish) -> Result<Finished> {
+        let answers = self.finishes.join(vec![end]).await?;
+        answers.into_iter().next().ok_or_else(|| Error::Internal("an end was not answered".into()))
     }
 
     async fn prepare_follow(&self, fence: Fence, items: Vec<BatchItem>) -> Result<Vec<Prepared>> {

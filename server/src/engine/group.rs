@@ -31,6 +31,11 @@ pub(crate) trait Commit: Send + Sync + 'static {
         0
     }
 
+    /// How many of what is counted a member stands for.
+    fn rows(&self, _member: &Self::Member) -> usize {
+        1
+    }
+
     /// What the member adds to the transaction, bytes.
     fn bytes(&self, _member: &Self::Member) -> usize {
         0
@@ -46,6 +51,7 @@ struct Line<C: Commit> {
     stripes: BTreeMap<u64, VecDeque<Waiting<C>>>,
     /// The stripe that was served last.
     turn: u64,
+    /// Rows of those who wait.
     waiting: usize,
     waiting_bytes: usize,
     busy: bool,
@@ -76,13 +82,13 @@ impl<C: Commit> Group<C> {
     /// Takes a place in the line; says whether the caller must start the draining.
     fn enter(&self, member: C::Member, answer: oneshot::Sender<Result<C::Answer>>) -> Result<bool> {
         let mut line = self.lock();
-        let bytes = self.work.bytes(&member);
+        let (rows, bytes) = (self.work.rows(&member), self.work.bytes(&member));
         let full = line.waiting >= limits::GROUP_WAITING_MAX;
         if full || (line.waiting > 0 && line.waiting_bytes + bytes > limits::GROUP_WAITING_BYTES_MAX) {
             let message = format!("{} calls wait for the database already", line.waiting);
             return Err(Error::Overloaded { message, retry: Duration::from_millis(200) });
         }
-        line.waiting += 1;
+        line.waiting += rows;
         line.waiting_bytes += bytes;
         line.stripes.entry(self.work.stripe(&member)).or_default().push_back(Waiting { member, answer });
         Ok(!std::mem::replace(&mut line.busy, true))
@@ -100,15 +106,16 @@ impl<C: Commit> Group<C> {
     /// The members of the next transaction; none, and the group is idle again, when nobody waits.
     fn next_batch(&self) -> Option<Vec<Waiting<C>>> {
         let mut line = self.lock();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < limits::GROUP_ROWS_MAX && bytes < limits::GROUP_BYTES_MAX {
+        let (mut batch, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        while rows < limits::GROUP_ROWS_MAX && bytes < limits::GROUP_BYTES_MAX {
             let Some(next) = line.next() else { break };
-            let size = self.work.bytes(&next.member);
+            let (more, size) = (self.work.rows(&next.member), self.work.bytes(&next.member));
+            line.waiting -= more;
             line.waiting_bytes -= size;
             if next.answer.is_closed() {
                 continue;
             }
-            bytes += size;
+            (rows, bytes) = (rows + more, bytes + size);
             batch.push(next);
         }
         line.busy = !batch.is_empty();
@@ -162,7 +169,6 @@ impl<C: Commit> Line<C> {
             self.stripes.remove(&stripe);
         }
         self.turn = stripe;
-        self.waiting -= usize::from(member.is_some());
         member
     }
 }
@@ -216,6 +222,10 @@ mod tests {
         fn stripe(&self, member: &u64) -> u64 {
             member / 1_000
         }
+
+        fn rows(&self, member: &u64) -> usize {
+            if *member < 5_000 { 1 } else { limits::GROUP_ROWS_MAX / 2 }
+        }
     }
 
     fn gate(allowed: usize) -> Arc<Group<Gate>> {
@@ -251,6 +261,20 @@ mod tests {
         for (n, call) in calls.into_iter().enumerate() {
             assert_eq!(call.await.unwrap().is_ok(), n != 13, "member {n}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_is_full_by_the_rows_of_its_members() {
+        let group = gate(0);
+        let enter = |member| {
+            let (answer, answered) = oneshot::channel();
+            group.enter(member, answer).unwrap();
+            answered
+        };
+        let _answered = [5_000, 5_001, 5_002, 5_003, 5_004].map(enter);
+        let sizes: Vec<usize> = std::iter::from_fn(|| group.next_batch().map(|batch| batch.len())).collect();
+        assert_eq!(sizes, [2, 2, 1]);
+        assert_eq!(group.lock().waiting, 0);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Nothing here makes the reading of the stream wait. Each part of a message becomes work of its own; only two orders are
 //! kept: an outcome comes after the log lines of its lease, and a heartbeat is judged after the outcomes before it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -151,7 +152,7 @@ impl ReportLink {
         self.after_tail(fence.job, async move {
             let ack = engine.append_logs(logs).await;
             open.fetch_sub(bytes, Ordering::Relaxed);
-            let _ = down.send(Down::Ack(ack)).await;
+            let _ = down.send(Down::Acks(vec![ack])).await;
             let _ = down.send(Down::Credit(bytes)).await;
         });
     }
@@ -175,7 +176,7 @@ impl ReportLink {
                 Err(error) => ack.refused = Some(error.into()),
             }
             open.fetch_sub(bytes, Ordering::Relaxed);
-            let _ = down.send(Down::Ack(ack)).await;
+            let _ = down.send(Down::Acks(vec![ack])).await;
             let _ = down.send(Down::Credit(bytes)).await;
         });
     }
@@ -238,13 +239,9 @@ impl ReportLink {
             if let Some(tail) = tail {
                 tail.cancelled().await;
             }
-            let acks =
-                join_all(outcomes.into_iter().map(|outcome| engine.end_attempt(outcome, link.as_deref())))
-                    .await;
+            let acks = engine.end_attempts(outcomes, link.as_deref()).await;
             open.fetch_sub(count, Ordering::Relaxed);
-            for ack in acks {
-                let _ = down.send(Down::Ack(ack)).await;
-            }
+            let _ = down.send(Down::Acks(acks)).await;
         });
     }
 
@@ -314,30 +311,37 @@ impl Engine {
         ack
     }
 
+    /// Ends attempts: those that need nothing else together, whatever else there is by itself, and so too each that was not
+    /// ended with its neighbours.
+    async fn end_attempts(&self, outcomes: Vec<OutcomeReport>, link: Option<&SessionLink>) -> Vec<Ack> {
+        let is_plain =
+            |outcome: &OutcomeReport| outcome.follow.is_empty() && !outcome.fence.job.is_transient();
+        let (plain, mut others): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(is_plain);
+        let mut answers = Vec::new();
+        if plain.len() > 1 {
+            let ends = plain.iter().map(|outcome| outcome.finish(Vec::new())).collect();
+            answers = self.finishes.join(ends).await.unwrap_or_default();
+        }
+        let mut answers = answers.into_iter();
+        let mut acks = Vec::with_capacity(plain.len());
+        for outcome in plain {
+            match answers.next() {
+                None | Some(Finished::NeedsCallback) => others.push(outcome),
+                Some(finished) => acks.push(ack_of(outcome.fence, Ok(finished), link)),
+            }
+        }
+        acks.extend(join_all(others.into_iter().map(|outcome| self.end_attempt(outcome, link))).await);
+        acks
+    }
+
     async fn end_attempt(&self, outcome: OutcomeReport, link: Option<&SessionLink>) -> Ack {
         let fence = outcome.fence;
-        let mut ack = Ack::of(fence);
         let finished = if fence.job.is_transient() {
             self.finish_transient(outcome).await
         } else {
             self.finish_attempt(outcome).await
         };
-        match finished {
-            Ok(Finished::Stored(state) | Finished::Repeated(state)) => ack.outcome = Some(state),
-            Ok(Finished::LogGap(stored)) => {
-                ack.log_sequence = Some(stored);
-                ack.refused = Some(Refusal::LogGap);
-            }
-            Ok(Finished::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
-            Ok(Finished::Skipped | Finished::NeedsCallback | Finished::Taken(_) | Finished::Crowded(_)) => {
-                ack.refused = Some(Refusal::Unavailable);
-            }
-            Err(error) => ack.refused = Some(error.into()),
-        }
-        if let Some(link) = link.filter(|_| ack.refused.is_none()) {
-            link.ended(fence.job);
-        }
-        ack
+        ack_of(fence, finished, link)
     }
 
     /// Renews the session and acts on what its inventory tells.
@@ -398,7 +402,7 @@ impl Engine {
         for (fence, fate) in unknown.into_iter().zip(fates) {
             let message = match fate {
                 Fate::Held => continue,
-                Fate::Ended(state) => Down::Ack(Ack { outcome: Some(state), ..Ack::of(fence) }),
+                Fate::Ended(state) => Down::Acks(vec![Ack { outcome: Some(state), ..Ack::of(fence) }]),
                 Fate::Gone => Down::LeaseLost { fence, reason: "the lease was taken back".into() },
             };
             let _ = down.send(message).await;
@@ -426,6 +430,27 @@ impl Ack {
     }
 }
 
+/// What is said of an attempt that ended so; its session forgets it.
+fn ack_of(fence: Fence, finished: Result<Finished>, link: Option<&SessionLink>) -> Ack {
+    let mut ack = Ack::of(fence);
+    match finished {
+        Ok(Finished::Stored(state) | Finished::Repeated(state)) => ack.outcome = Some(state),
+        Ok(Finished::LogGap(stored)) => {
+            ack.log_sequence = Some(stored);
+            ack.refused = Some(Refusal::LogGap);
+        }
+        Ok(Finished::LeaseLost) => ack.refused = Some(Refusal::LeaseLost),
+        Ok(Finished::Skipped | Finished::NeedsCallback | Finished::Taken(_) | Finished::Crowded(_)) => {
+            ack.refused = Some(Refusal::Unavailable);
+        }
+        Err(error) => ack.refused = Some(error.into()),
+    }
+    if let Some(link) = link.filter(|_| ack.refused.is_none()) {
+        link.ended(fence.job);
+    }
+    ack
+}
+
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error {
@@ -440,25 +465,40 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Ends attempts.
+/// Ends attempts; a member is all that one message told.
 pub(crate) struct FinishWork {
     pub(crate) core: Arc<Core>,
 }
 
 #[async_trait]
 impl Commit for FinishWork {
-    type Member = Finish;
-    type Answer = Finished;
+    type Member = Vec<Finish>;
+    type Answer = Vec<Finished>;
 
-    fn bytes(&self, member: &Finish) -> usize {
-        member.result.len() + 256
+    fn rows(&self, member: &Vec<Finish>) -> usize {
+        member.len()
     }
 
-    async fn commit(&self, members: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+    fn bytes(&self, member: &Vec<Finish>) -> usize {
+        member.iter().map(|end| end.result.len() + 256).sum()
+    }
+
+    async fn commit(&self, members: &[Vec<Finish>]) -> Result<Vec<Vec<Finished>>, StoreError> {
+        let ends = match members {
+            [one] => Cow::Borrowed(one.as_slice()),
+            several => Cow::Owned(several.concat()),
+        };
+        let mut answers = self.end(&ends).await?.into_iter();
+        Ok(members.iter().map(|member| answers.by_ref().take(member.len()).collect()).collect())
+    }
+}
+
+impl FinishWork {
+    async fn end(&self, ends: &[Finish]) -> Result<Vec<Finished>, StoreError> {
         // An unknown commit is simply repeated: what was stored finds its own outcome, and a transaction that is still
         // undecided holds the rows that the repeat must lock.
-        match self.core.finish(members, OnLocked::Wait).await {
-            Err(StoreError::Unknown(_)) => self.core.finish(members, OnLocked::Wait).await,
+        match self.core.finish(ends, OnLocked::Wait).await {
+            Err(StoreError::Unknown(_)) => self.core.finish(ends, OnLocked::Wait).await,
             Err(StoreError::IdTaken) => {
                 self.core.ids.forget().await;
                 Err(StoreError::Unavailable("a reserved job id was taken".into()))

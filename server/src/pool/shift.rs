@@ -318,7 +318,7 @@ impl Shift {
                 }
                 self.beats_sent.retain(|sent, _| *sent > beat);
             }
-            Some(Down::Ack(ack)) => self.take_ack(&ack),
+            Some(Down::Acks(acks)) => acks.iter().for_each(|ack| self.take_ack(ack)),
             Some(Down::LeaseLost { fence, reason }) => {
                 tracing::debug!(job = %fence.job, reason, "an API call lost its lease");
                 self.drop_call(fence);

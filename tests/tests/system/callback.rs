@@ -1,7 +1,7 @@
 //! Callbacks: a command that receives the result of another job, durable and retried, and never able to change its outcome.
 
 use haulier_proto::v1 as pb;
-use haulier_tests::messages::{command_with, completed, failed, fixed_retry, text_of};
+use haulier_tests::messages::{command_with, completed, failed, fixed_retry, released, text_of};
 use haulier_tests::{HandWorker, Server, on_both};
 use pb::{JobOptions, JobState};
 
@@ -13,6 +13,7 @@ on_both!(
     a_callback_survives_the_death_of_the_server,
     a_callback_belongs_to_the_named_worker_of_its_command,
     a_requeued_job_calls_back_once_it_succeeds,
+    jobs_end_in_one_message_each_in_its_own_way,
 );
 
 fn calling_back() -> JobOptions {
@@ -179,4 +180,40 @@ async fn a_requeued_job_calls_back_once_it_succeeds(server: &Server) {
     assert_eq!(text_of(&callback.request), "2");
     worker.end_well(&callback.lease, completed("1")).await;
     server.wait_for_state(job, JobState::Completed).await;
+}
+
+/// One after the other a plain success, one with a callback, a failure, and one whose lease is lost.
+async fn jobs_end_in_one_message_each_in_its_own_way(server: &Server) {
+    let mut worker = HandWorker::register(server, &["work"]).await;
+    for n in 0..40 {
+        let options = if n % 4 == 1 { calling_back() } else { JobOptions::default() };
+        server.enqueue(command_with("work", options)).await;
+    }
+    let mut jobs = Vec::new();
+    while jobs.len() < 40 {
+        jobs.extend(worker.claim(40).await);
+    }
+    jobs.sort_unstable_by_key(|job| job.job_id);
+    for gone in jobs.iter().skip(3).step_by(4) {
+        worker.end_well(&gone.lease, released("not now")).await;
+    }
+    let outcomes = jobs.iter().enumerate().map(|(n, job)| pb::OutcomeReport {
+        lease: job.lease.clone(),
+        log_sequence: 0,
+        outcome: Some(if n % 4 == 2 { failed("no") } else { completed("1") }),
+    });
+    let answers =
+        worker.report(pb::ReportJobsRequest { outcomes: outcomes.collect(), ..Default::default() }).await;
+    let acks: Vec<_> = answers.iter().flat_map(|answer| &answer.acks).collect();
+    for (n, job) in jobs.iter().enumerate() {
+        let ack = acks.iter().find(|ack| ack.lease == job.lease).unwrap();
+        let expected =
+            [JobState::Completed, JobState::Executed, JobState::Scheduled, JobState::Queued][n % 4];
+        assert!(ack.outcome_stored, "{n}: {ack:?}");
+        assert_eq!(ack.state(), expected, "{n}: {ack:?}");
+    }
+    let executed = jobs.iter().skip(1).step_by(4);
+    for job in executed {
+        assert_ne!(server.summary(job.job_id).await.callback_job_id, 0);
+    }
 }

@@ -350,7 +350,7 @@ impl Answers {
                 self.0.heartbeat = Some(pb::HeartbeatAck { beat, lease_time: Some(duration(lease_time)) });
                 return;
             }
-            Down::Ack(ack) => return self.0.acks.push(report_ack(ack)),
+            Down::Acks(acks) => return self.0.acks.extend(acks.into_iter().map(report_ack)),
             Down::Credit(bytes) => {
                 self.0.log_credit_bytes += bytes;
                 return;

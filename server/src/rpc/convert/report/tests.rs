@@ -222,8 +222,7 @@ fn answers_are_gathered_into_one_message() {
         checkpoint_sequence: None,
         refused,
     };
-    answers.add(Down::Ack(ack(Some(State::Completed), None)));
-    answers.add(Down::Ack(ack(None, Some(Refusal::LogGap))));
+    answers.add(Down::Acks(vec![ack(Some(State::Completed), None), ack(None, Some(Refusal::LogGap))]));
     answers.add(Down::Credit(10));
     answers.add(Down::Credit(20));
     answers.add(Down::Beat { beat: 4, lease_time: Duration::from_secs(30) });
