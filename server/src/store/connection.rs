@@ -10,14 +10,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlValueRef};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteValueRef};
-use sqlx::{Arguments as _, AssertSqlSafe, Column as _, Decode, Row as _, TypeInfo as _, ValueRef as _};
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlQueryResult, MySqlRow, MySqlValueRef,
+};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteQueryResult, SqliteRow, SqliteValueRef,
+};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Column as _, Database, Decode, Either, Executor as _, MySql, Row as _,
+    Sqlite, TypeInfo as _, ValueRef as _,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::{Fault, Try};
 use super::value::Value;
-use super::{mysql, sqlite};
+use super::{StoreError, mysql, sqlite};
 use crate::clock;
 
 /// How long a borrower waits for a free connection.
@@ -27,12 +36,33 @@ const STATEMENT_TIME: Duration = Duration::from_secs(60);
 /// A MySQL connection that was idle for longer may have been closed by its server, which waits 30 s.
 const IDLE_TIME: Duration = Duration::from_secs(20);
 
+/// A connection that was idle for longer is asked for a sign of life before work is put on it.
+const WARM_TIME: Duration = Duration::from_secs(1);
+
 /// A connection of either database.
 pub(crate) enum Connection {
     /// MySQL or MariaDB.
     MySql(Box<MySqlConnection>),
     /// SQLite.
     Sqlite(Box<SqliteConnection>),
+}
+
+/// Commits.
+pub(crate) const COMMIT: &str = "COMMIT";
+
+/// A statement, with so many others before it in the same text that were held back until now.
+#[derive(Clone, Copy)]
+pub(crate) struct Text {
+    pub(crate) sql: &'static str,
+    pub(crate) before: usize,
+    /// How many rows those store.
+    pub(crate) rows_before: u64,
+}
+
+impl From<&'static str> for Text {
+    fn from(sql: &'static str) -> Text {
+        Text { sql, before: 0, rows_before: 0 }
+    }
 }
 
 /// The names of a statement's columns, for errors.
@@ -42,38 +72,28 @@ pub(crate) type Names = Arc<[String]>;
 pub(crate) struct Rows {
     pub(crate) names: Names,
     pub(crate) rows: Vec<Vec<Value>>,
+    /// How many rows the statement found or changed, if it answers none.
+    changed: u64,
 }
 
 impl Connection {
-    /// Runs a prepared statement; answers how many rows it found or changed.
-    pub(crate) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Try<u64> {
-        match self {
-            Connection::MySql(connection) => {
-                let query = sqlx::query_with(sql, mysql_arguments(values)?).execute(&mut **connection);
-                Ok(in_time(query).await?.map_err(|error| mysql::fault(&error))?.rows_affected())
-            }
-            Connection::Sqlite(connection) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?).execute(&mut **connection);
-                Ok(query.await.map_err(|error| sqlite::fault(&error))?.rows_affected())
-            }
-        }
+    /// Runs a statement; answers how many rows it found or changed.
+    pub(crate) async fn execute(&mut self, text: Text, values: Vec<Value>) -> Try<u64> {
+        Ok(self.fetch(text, values, None).await?.changed)
     }
 
-    /// Runs a prepared statement; answers its rows, with the names of their columns if they are not known yet.
-    pub(crate) async fn fetch(
-        &mut self,
-        sql: &'static str,
-        values: Vec<Value>,
-        names: Option<Names>,
-    ) -> Try<Rows> {
+    /// Runs a statement; answers its rows, with the names of their columns if they are not known yet.
+    pub(crate) async fn fetch(&mut self, text: Text, values: Vec<Value>, names: Option<Names>) -> Try<Rows> {
+        let Text { sql, before, rows_before } = text;
         match self {
             Connection::MySql(connection) => {
-                let query = sqlx::query_with(sql, mysql_arguments(values)?).fetch_all(&mut **connection);
-                mysql_rows(&in_time(query).await?.map_err(|error| mysql::fault(&error))?, names)
+                let answers = connection.fetch_many(sqlx::query_with(sql, mysql_arguments(values)?));
+                let rows = in_time(mysql_rows(answers, before, names)).await??;
+                Ok(Rows { changed: rows.changed.saturating_sub(rows_before), ..rows })
             }
             Connection::Sqlite(connection) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(&mut **connection);
-                sqlite_rows(&query.await.map_err(|error| sqlite::fault(&error))?, names)
+                let answers = connection.fetch_many(sqlx::query_with(sql, sqlite_arguments(values)?));
+                sqlite_rows(answers, before, names).await
             }
         }
     }
@@ -81,17 +101,17 @@ impl Connection {
     /// Begins a transaction, with the intention to write.
     pub(crate) async fn begin(&mut self) -> Try<()> {
         match self {
-            Connection::MySql(_) => self.run("BEGIN".into()).await,
+            Connection::MySql(_) => self.run(mysql::WORDS.begin.into()).await,
             // Prepared once: parsing it takes longer than doing it.
-            Connection::Sqlite(_) => self.execute("BEGIN IMMEDIATE", Vec::new()).await.map(drop),
+            Connection::Sqlite(_) => self.execute(sqlite::WORDS.begin.into(), Vec::new()).await.map(drop),
         }
     }
 
     /// Commits.
     pub(crate) async fn commit(&mut self) -> Try<()> {
         match self {
-            Connection::MySql(_) => self.run("COMMIT".into()).await,
-            Connection::Sqlite(_) => self.execute("COMMIT", Vec::new()).await.map(drop),
+            Connection::MySql(_) => self.run(COMMIT.into()).await,
+            Connection::Sqlite(_) => self.execute(COMMIT.into(), Vec::new()).await.map(drop),
         }
     }
 
@@ -115,12 +135,10 @@ impl Connection {
         let sql = AssertSqlSafe(sql.to_owned());
         let found = match self {
             Connection::MySql(connection) => {
-                let rows = in_time(sqlx::raw_sql(sql).fetch_all(&mut **connection)).await?;
-                mysql_rows(&rows.map_err(|error| mysql::fault(&error))?, None)?
+                in_time(mysql_rows(connection.fetch_many(sqlx::raw_sql(sql)), 0, None)).await??
             }
             Connection::Sqlite(connection) => {
-                let rows = sqlx::raw_sql(sql).fetch_all(&mut **connection).await;
-                sqlite_rows(&rows.map_err(|error| sqlite::fault(&error))?, None)?
+                sqlite_rows(connection.fetch_many(sqlx::raw_sql(sql)), 0, None).await?
             }
         };
         Ok(found.rows.into_iter().map(|row| row.into_iter().map(shown).collect()).collect())
@@ -195,19 +213,64 @@ fn names_of<R: sqlx::Row>(row: &R) -> Names {
     row.columns().iter().map(|column| column.name().to_owned()).collect()
 }
 
-fn mysql_rows(rows: &[MySqlRow], names: Option<Names>) -> Try<Rows> {
-    let Some(first) = rows.first() else { return Ok(Rows { names: Arc::default(), rows: Vec::new() }) };
-    let names = names.unwrap_or_else(|| names_of(first));
-    let kinds: Vec<Kind> =
-        first.columns().iter().map(|column| mysql_kind(column.type_info().name())).collect();
-    let read = |row: &MySqlRow| {
-        let cell = |(at, kind): (usize, &Kind)| {
-            let value = row.try_get_raw(at).map_err(|error| unreadable(&error))?;
-            mysql_value(value, *kind)
-        };
-        kinds.iter().enumerate().map(cell).collect::<Try<Vec<Value>>>()
+/// What comes from the database.
+type Coming<'c, D> =
+    BoxStream<'c, Result<Either<<D as Database>::QueryResult, <D as Database>::Row>, sqlx::Error>>;
+
+/// How the answers of one kind of database are read.
+struct Reading<D: Database, R> {
+    /// How many statements of the text come before the one whose answer is wanted; they answer no rows.
+    before: usize,
+    names: Option<Names>,
+    changed: fn(&D::QueryResult) -> u64,
+    row: R,
+    fault: fn(&sqlx::Error) -> Fault,
+}
+
+impl<D: Database, R: FnMut(&D::Row) -> Try<Vec<Value>>> Reading<D, R> {
+    /// Each row is read as it comes, and what it came in is free for the next.
+    async fn read(mut self, mut answers: Coming<'_, D>) -> Try<Rows> {
+        let (mut done, mut changed, mut rows) = (0, 0, Vec::new());
+        while let Some(answer) = answers.try_next().await.map_err(|error| self.fault_of(&error, done))? {
+            match answer {
+                Either::Left(end) => {
+                    done += 1;
+                    changed = (self.changed)(&end);
+                }
+                Either::Right(row) => {
+                    self.names.get_or_insert_with(|| names_of(&row));
+                    rows.push((self.row)(&row)?);
+                }
+            }
+        }
+        Ok(Rows { names: self.names.unwrap_or_default(), rows, changed })
+    }
+
+    fn fault_of(&self, error: &sqlx::Error, done: usize) -> Fault {
+        match (self.fault)(error) {
+            fault @ (Fault::Duplicate(_) | Fault::Store(_)) if done < self.before => {
+                Fault::HeldBack(StoreError::from(fault).to_string())
+            }
+            fault => fault,
+        }
+    }
+}
+
+async fn mysql_rows(answers: Coming<'_, MySql>, before: usize, names: Option<Names>) -> Try<Rows> {
+    let mut kinds = Vec::new();
+    let row = |row: &MySqlRow| {
+        if kinds.is_empty() {
+            kinds.extend(row.columns().iter().map(|column| mysql_kind(column.type_info().name())));
+        }
+        let mut values = Vec::with_capacity(kinds.len());
+        for (at, kind) in kinds.iter().enumerate() {
+            values.push(mysql_value(row.try_get_raw(at).map_err(|error| unreadable(&error))?, *kind)?);
+        }
+        Ok(values)
     };
-    Ok(Rows { names, rows: rows.iter().map(read).collect::<Try<_>>()? })
+    Reading::<MySql, _> { before, names, changed: MySqlQueryResult::rows_affected, row, fault: mysql::fault }
+        .read(answers)
+        .await
 }
 
 fn mysql_kind(name: &str) -> Kind {
@@ -235,14 +298,23 @@ fn mysql_value(value: MySqlValueRef<'_>, kind: Kind) -> Try<Value> {
     decoded.map_err(|error| unreadable(&error))
 }
 
-fn sqlite_rows(rows: &[SqliteRow], names: Option<Names>) -> Try<Rows> {
-    let Some(first) = rows.first() else { return Ok(Rows { names: Arc::default(), rows: Vec::new() }) };
-    let names = names.unwrap_or_else(|| names_of(first));
-    let read = |row: &SqliteRow| {
-        let cell = |at| sqlite_value(row.try_get_raw(at).map_err(|error| unreadable(&error))?);
-        (0..row.len()).map(cell).collect::<Try<Vec<Value>>>()
+async fn sqlite_rows(answers: Coming<'_, Sqlite>, before: usize, names: Option<Names>) -> Try<Rows> {
+    let row = |row: &SqliteRow| {
+        let mut values = Vec::with_capacity(row.len());
+        for at in 0..row.len() {
+            values.push(sqlite_value(row.try_get_raw(at).map_err(|error| unreadable(&error))?)?);
+        }
+        Ok(values)
     };
-    Ok(Rows { names, rows: rows.iter().map(read).collect::<Try<_>>()? })
+    Reading::<Sqlite, _> {
+        before,
+        names,
+        changed: SqliteQueryResult::rows_affected,
+        row,
+        fault: sqlite::fault,
+    }
+    .read(answers)
+    .await
 }
 
 /// Every value of SQLite has a type of its own.
@@ -272,7 +344,7 @@ fn sqlite_value(value: SqliteValueRef<'_>) -> Try<Value> {
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Fault {
-    Fault::Store(super::StoreError::Corrupt(format!("a value cannot be read: {error}")))
+    Fault::Store(StoreError::Corrupt(format!("a value cannot be read: {error}")))
 }
 
 /// How to make connections.
@@ -323,11 +395,11 @@ impl Pool {
             Ok(Err(_)) => return Err(Fault::Gone("the store is closed".into())),
             Err(_) => return Err(Fault::Gone(format!("no free connection within {LEND_TIME:?}"))),
         };
-        let (connection, is_fresh) = match self.take_idle() {
-            Some(connection) => (connection, false),
-            None => (self.connector.connect().await?, true),
+        let (connection, is_fresh, is_warm) = match self.take_idle() {
+            Some((connection, since)) => (connection, false, since.elapsed() < WARM_TIME),
+            None => (self.connector.connect().await?, true, true),
         };
-        Ok(Lent { connection, is_fresh, pool: Arc::clone(self), permit })
+        Ok(Lent { connection, is_fresh, is_warm, pool: Arc::clone(self), permit })
     }
 
     /// Forgets idle connections: the database was restarted, or failed over.
@@ -347,11 +419,11 @@ impl Pool {
         }
     }
 
-    fn take_idle(&self) -> Option<Connection> {
+    fn take_idle(&self) -> Option<(Connection, Instant)> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = self.connector.idle_time();
         idle.retain(|(_, since)| since.elapsed() < limit);
-        idle.pop().map(|(connection, _)| connection)
+        idle.pop()
     }
 }
 
@@ -359,6 +431,8 @@ impl Pool {
 pub(crate) struct Lent {
     pub(crate) connection: Connection,
     pub(crate) is_fresh: bool,
+    /// It was open a moment ago.
+    pub(crate) is_warm: bool,
     pool: Arc<Pool>,
     permit: OwnedSemaphorePermit,
 }

@@ -29,6 +29,8 @@ pub(crate) enum Dialect {
 /// The words in which a database differs.
 pub(crate) struct Words {
     pub(crate) name: &'static str,
+    /// Begins a transaction, with the intention to write.
+    pub(crate) begin: &'static str,
     pub(crate) text: &'static str,
     pub(crate) blob: &'static str,
     pub(crate) id: &'static str,

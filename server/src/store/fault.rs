@@ -11,6 +11,8 @@ pub(crate) enum Fault {
     Gone(String),
     /// The disk or the quota is full.
     Full(String),
+    /// A statement that was held back failed in front of another: the whole transaction again, each statement by itself.
+    HeldBack(String),
     /// A unique key refused a row.
     Duplicate(String),
     /// Decided: this is the answer.
@@ -32,7 +34,7 @@ impl From<Fault> for StoreError {
             Fault::Again(why) => StoreError::Unavailable(format!("gave up after several tries: {why}")),
             Fault::Gone(why) => StoreError::Unavailable(why),
             Fault::Full(why) => StoreError::Full(why),
-            Fault::Duplicate(why) => StoreError::Other(why),
+            Fault::HeldBack(why) | Fault::Duplicate(why) => StoreError::Other(why),
             Fault::Store(error) => error,
         }
     }

@@ -11,6 +11,12 @@
 //! A job's row (`job_YYYY_MM`) is written once, at enqueue, and never moves; a ready row, a lease row or an
 //! outcome row says where it stands. The end of a run inserts one outcome row and deletes the lease: payloads are
 //! written once and deleted with their month.
+//!
+//! ## Messages
+//! To ask a database and to be answered takes longer than a small statement. So a transaction begins with its first statement,
+//! and an insert of a few rows whose answer nobody waits for goes with the next one, at last with COMMIT: a job alone is stored
+//! by one message, where there were five (`unit.rs`). If such an insert fails the transaction is done again statement by statement, and
+//! the error arises in its place. MySQL prepares one statement at a time and is asked as ever.
 
 mod caches;
 mod connection;

@@ -70,6 +70,7 @@ pub(crate) async fn open_store(url: &str, options: OpenOptions) -> Result<Arc<Sq
     };
     if serves {
         bring_up(&engine).await?;
+        engine.takes_several |= is_mariadb(&engine).await?;
     }
     if engine.clock.is_some() {
         let last = read!(engine, |unit| last_tick(unit)).unwrap_or(Time(0));
@@ -109,6 +110,7 @@ fn mysql_engine(url: &str, options: &OpenOptions) -> Result<Engine> {
     Ok(Engine {
         pools,
         texts: Texts::new(Dialect::MySql, &options.table_prefix),
+        takes_several: false,
         clock: None,
         tallies: Tallies::default(),
         given_out: GivenOut::default(),
@@ -122,10 +124,20 @@ fn sqlite_engine(path: &Path, options: &OpenOptions) -> Engine {
     Engine {
         pools,
         texts,
+        takes_several: true,
         clock: Some(SteadyClock::starting_no_earlier_than(Time(0))),
         tallies: Tallies::default(),
         given_out: GivenOut::default(),
     }
+}
+
+async fn is_mariadb(engine: &Engine) -> Result<bool> {
+    let ask = "SELECT VERSION()";
+    let version = match engine.dialect() {
+        Dialect::MySql => read!(engine, |unit| unit.lent.connection.look_up(ask))?,
+        Dialect::Sqlite => return Ok(false),
+    };
+    Ok(version.iter().flatten().any(|version| mysql::is_mariadb(version)))
 }
 
 async fn last_tick(unit: &mut Unit<'_>) -> Try<Time> {

@@ -41,6 +41,8 @@ macro_rules! on_both {
     };
 }
 
+pub(super) use on_both;
+
 mod batches;
 mod claims;
 mod history;
@@ -718,7 +720,7 @@ async fn a_checkpoint_outlives_its_attempt(mut bench: Bench) {
 
 async fn try_statement(bench: &Bench, text: &'static str, bound: Vec<value::Value>) -> fault::Try<()> {
     let mut unit = bench.store.engine.begin(connection::Class::Vital).await?;
-    unit.lent.connection.fetch(text, bound, None).await.map(drop)
+    unit.lent.connection.fetch(text.into(), bound, None).await.map(drop)
 }
 
 async fn every_statement_can_be_prepared(bench: Bench) {

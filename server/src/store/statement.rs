@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::connection::Names;
 use super::dialect::{Dialect, Setting};
+use super::mysql;
 use crate::model::Month;
 
 /// Rows of one statement at most.
@@ -115,6 +116,7 @@ statements! {
     InsertLogs = "insert_logs.sql",
     InsertLoop = "insert_loop.sql",
     InsertMonth = "insert_month.sql",
+    InsertNewRefs = "insert_new_refs.sql",
     InsertOutcomes = "insert_outcomes.sql",
     InsertPending = "insert_pending.sql",
     InsertQueue = "insert_queue.sql",
@@ -286,18 +288,27 @@ impl Place {
 
 /// The texts of statements for one database, made once.
 ///
-/// They are leaked: their number is that of statements times a dozen sizes times the months that a process sees.
+/// They are leaked: their number is that of statements times a dozen sizes times the months that a process sees, and of the ways
+/// in which a few of the smallest are held back for each other.
 pub(crate) struct Texts {
     dialect: Dialect,
     prefix: String,
     made: RwLock<HashMap<(Sql, Place, usize), &'static str>>,
+    /// Texts of several statements, by where theirs stand in memory.
+    joined: RwLock<HashMap<Vec<usize>, &'static str>>,
     names: RwLock<HashMap<Sql, Names>>,
 }
 
 impl Texts {
     /// No texts yet.
     pub(crate) fn new(dialect: Dialect, prefix: &str) -> Self {
-        Self { dialect, prefix: prefix.to_owned(), made: RwLock::default(), names: RwLock::default() }
+        Self {
+            dialect,
+            prefix: prefix.to_owned(),
+            made: RwLock::default(),
+            joined: RwLock::default(),
+            names: RwLock::default(),
+        }
     }
 
     /// Which database they are for.
@@ -318,6 +329,20 @@ impl Texts {
         }
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         made.entry(key).or_insert_with(|| self.setting(place, rows).expand(sql.source(self.dialect)).leak())
+    }
+
+    /// One text of several that this has made.
+    pub(crate) fn joined(&self, texts: &[&'static str]) -> &'static str {
+        let key: Vec<usize> = texts.iter().map(|text| text.as_ptr().addr()).collect();
+        if let Some(text) = self.joined.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return text;
+        }
+        let mut joined = self.joined.write().unwrap_or_else(PoisonError::into_inner);
+        let join = || match self.dialect {
+            Dialect::MySql => mysql::block(texts),
+            Dialect::Sqlite => texts.join("; "),
+        };
+        joined.entry(key).or_insert_with(|| join().leak())
     }
 
     /// The names of a statement's columns, once it has answered a row.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::caches::GivenOut;
-use super::connection::{Class, Lent, Pools};
+use super::connection::{COMMIT, Class, Lent, Pools, Text};
 use super::dialect::Dialect;
 use super::fault::{Fault, Try};
 use super::rows::LeaseRow;
@@ -19,10 +19,17 @@ use crate::model::{Event, JobId, Time, limits};
 /// Bytes of one statement's values, unless the database takes less: a quarter of the smallest packet allowed.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
 
+/// Rows of a statement that is held back at most: each number of them is a text of its own, with each that it may go with.
+const HELD_BACK_MAX: usize = 4;
+/// Values of a statement and of those that were held back for it, at most; on MariaDB.
+const HELD_BACK_VALUES_MAX: usize = 160;
+
 /// What every unit of work needs.
 pub(crate) struct Engine {
     pub(crate) pools: Pools,
     pub(crate) texts: Texts,
+    /// The database takes several statements in one message.
+    pub(crate) takes_several: bool,
     /// SQLite's time; MySQL answers its own.
     pub(crate) clock: Option<SteadyClock>,
     /// What was committed, counted for people.
@@ -52,6 +59,19 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::begin`], but a connection that is surely alive hears of it with the first statement.
+    async fn begin_with_the_first(&self, class: Class) -> Result<Unit<'_>> {
+        let lent = self.pools.get(class).lend().await?;
+        if !self.takes_several || (!lent.is_warm && self.dialect() == Dialect::MySql) {
+            lent.give_back();
+            return self.begin(class).await;
+        }
+        let mut unit = Unit::new(self, lent, Mode::Write);
+        unit.holds_back = true;
+        unit.held_back.add(self.dialect().words().begin, Vec::new(), 0);
+        Ok(unit)
+    }
+
     /// Begins reading: each statement sees what is committed when it begins.
     pub(crate) async fn begin_reading(&self, class: Class) -> Result<Unit<'_>> {
         let lent = self.pools.get(class).lend().await?;
@@ -70,14 +90,44 @@ pub(crate) struct Unit<'e> {
     pub(crate) engine: &'e Engine,
     pub(crate) lent: Lent,
     mode: Mode,
+    /// Statements whose answer nobody waits for may be held back.
+    holds_back: bool,
+    held_back: HeldBack,
     events: Vec<(Time, Event)>,
     given: Vec<LeaseRow>,
     ended: Vec<JobId>,
 }
 
+/// Statements that go to the database with the next one: to ask and to be answered takes longer than most statements, even of
+/// SQLite, whose connection is a thread of its own.
+#[derive(Default)]
+struct HeldBack {
+    texts: Vec<&'static str>,
+    values: Vec<Value>,
+    /// How many rows they store.
+    rows: u64,
+}
+
+impl HeldBack {
+    fn add(&mut self, text: &'static str, values: Vec<Value>, rows: usize) {
+        self.texts.push(text);
+        self.values.extend(values);
+        self.rows += rows as u64;
+    }
+}
+
 impl<'e> Unit<'e> {
     fn new(engine: &'e Engine, lent: Lent, mode: Mode) -> Self {
-        Unit { engine, lent, mode, events: Vec::new(), given: Vec::new(), ended: Vec::new() }
+        Unit {
+            engine,
+            lent,
+            mode,
+            holds_back: false,
+            held_back: HeldBack::default(),
+            events: Vec::new(),
+            given: Vec::new(),
+            ended: Vec::new(),
+        }
     }
 
     /// Notes what this transaction does; it is counted once it is committed.
@@ -87,7 +137,7 @@ impl<'e> Unit<'e> {
 
     /// Stores leases, which are remembered once they are committed.
     pub(crate) async fn give_out(&mut self, leases: Vec<LeaseRow>) -> Try<()> {
-        self.insert(Sql::InsertLeases, Place::Fixed, leases.iter().map(LeaseRow::values).collect()).await?;
+        self.store(Sql::InsertLeases, Place::Fixed, leases.iter().map(|row| Ok(row.values()))).await?;
         self.gave_out(leases);
         Ok(())
     }
@@ -104,8 +154,71 @@ impl<'e> Unit<'e> {
 
     /// Runs a statement of one row; answers how many rows it found or changed.
     pub(crate) async fn execute(&mut self, sql: Sql, place: Place, values: Vec<Value>) -> Try<u64> {
-        let text = self.engine.texts.get(sql, place, 1);
+        let (text, values) = self.with_held_back(self.engine.texts.get(sql, place, 1), values).await?;
         self.lent.connection.execute(text, values).await
+    }
+
+    /// Few enough rows to be held back.
+    pub(crate) fn may_hold_back(&self, rows: usize) -> bool {
+        self.holds_back && rows <= HELD_BACK_MAX
+    }
+
+    /// The statement, with those before it that were held back.
+    async fn with_held_back(&mut self, text: &'static str, values: Vec<Value>) -> Try<(Text, Vec<Value>)> {
+        // MariaDB takes much memory for a large one, which is worth a message of its own.
+        let is_large = self.held_back.values.len() + values.len() > HELD_BACK_VALUES_MAX;
+        if is_large && self.engine.dialect() == Dialect::MySql {
+            self.send_held_back().await?;
+        }
+        let HeldBack { mut texts, values: mut all, rows } = std::mem::take(&mut self.held_back);
+        if texts.is_empty() {
+            return Ok((text.into(), values));
+        }
+        let before = texts.len();
+        texts.push(text);
+        all.extend(values);
+        Ok((Text { sql: self.engine.texts.joined(&texts), before, rows_before: rows }, all))
+    }
+
+    async fn send_held_back(&mut self) -> Try<()> {
+        let HeldBack { texts, values, rows } = std::mem::take(&mut self.held_back);
+        let before = texts.len();
+        let sql = match texts[..] {
+            [] => return Ok(()),
+            [begin] if begin == self.engine.dialect().words().begin => {
+                return self.lent.connection.begin().await;
+            }
+            _ => self.engine.texts.joined(&texts),
+        };
+        self.lent.connection.execute(Text { sql, before, rows_before: rows }, values).await.map(drop)
+    }
+
+    /// Was nothing sent yet, not even that a transaction begins?
+    fn has_sent_nothing(&self) -> bool {
+        self.held_back.texts.first() == Some(&self.engine.dialect().words().begin)
+    }
+
+    /// How many statements wait for the next one.
+    #[cfg(test)]
+    pub(crate) fn held_back(&self) -> usize {
+        self.held_back.texts.len()
+    }
+
+    /// Stores rows whose keys are new. Few of them may be held back until the next statement, and the error of a key that is
+    /// taken with them: then the transaction is done again, and the error comes here.
+    pub(crate) async fn store(
+        &mut self,
+        sql: Sql,
+        place: Place,
+        rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send,
+    ) -> Try<()> {
+        let count = rows.len();
+        if count > 0 && self.may_hold_back(count) {
+            let values = rows.collect::<Result<Vec<Vec<Value>>>>()?.concat();
+            self.held_back.add(self.engine.texts.get(sql, place, count), values, count);
+            return Ok(());
+        }
+        self.insert_as_made(sql, place, rows).await.map(drop)
     }
 
     /// Runs a statement of one row; answers its rows.
@@ -140,7 +253,8 @@ impl<'e> Unit<'e> {
         let mut stored = 0;
         let mut next = parts.next()?;
         while let Some((count, values)) = next {
-            let storing = self.lent.connection.execute(texts.get(sql, place, count), values);
+            let (text, values) = self.with_held_back(texts.get(sql, place, count), values).await?;
+            let storing = self.lent.connection.execute(text, values);
             let (done, after) = futures::join!(storing, async { parts.next() });
             stored += done?;
             next = after?;
@@ -159,8 +273,9 @@ impl<'e> Unit<'e> {
     ) -> Try<u64> {
         let mut changed = 0;
         for chunk in items.chunks(STATEMENT_ROWS_MAX).map(filled) {
-            let text = self.engine.texts.get(sql, place, chunk.len());
-            changed += self.lent.connection.execute(text, values(&chunk)).await?;
+            let (text, values) =
+                self.with_held_back(self.engine.texts.get(sql, place, chunk.len()), values(&chunk)).await?;
+            changed += self.lent.connection.execute(text, values).await?;
         }
         Ok(changed)
     }
@@ -206,7 +321,7 @@ impl<'e> Unit<'e> {
         rows: usize,
         values: Vec<Value>,
     ) -> Try<Vec<Columns>> {
-        let text = self.engine.texts.get(sql, place, rows);
+        let (text, values) = self.with_held_back(self.engine.texts.get(sql, place, rows), values).await?;
         let known = self.engine.texts.names(sql);
         let is_news = known.is_none();
         let found = self.lent.connection.fetch(text, values, known).await?;
@@ -222,7 +337,7 @@ impl<'e> Unit<'e> {
             self.lent.give_back();
             return Ok(());
         }
-        match self.lent.connection.commit().await {
+        match self.send_commit().await {
             Ok(()) => {
                 self.engine.tallies.count(&self.events);
                 self.engine.given_out.put(std::mem::take(&mut self.given));
@@ -230,7 +345,7 @@ impl<'e> Unit<'e> {
                 self.lent.give_back();
                 Ok(())
             }
-            Err(fault @ (Fault::Again(_) | Fault::Full(_))) => {
+            Err(fault @ (Fault::Again(_) | Fault::Full(_) | Fault::HeldBack(_))) => {
                 self.roll_back().await;
                 Err(fault)
             }
@@ -241,9 +356,21 @@ impl<'e> Unit<'e> {
         }
     }
 
+    async fn send_commit(&mut self) -> Try<()> {
+        match self.held_back.texts.len() {
+            0 => self.lent.connection.commit().await,
+            // It did nothing.
+            1 if self.has_sent_nothing() => Ok(()),
+            _ => {
+                let (text, values) = self.with_held_back(COMMIT, Vec::new()).await?;
+                self.lent.connection.execute(text, values).await.map(drop)
+            }
+        }
+    }
+
     /// Leaves nothing behind: a connection that cannot roll back is closed, which does the same.
     async fn roll_back(mut self) {
-        if self.mode == Mode::Read {
+        if self.mode == Mode::Read || self.has_sent_nothing() {
             return self.lent.give_back();
         }
         match self.lent.connection.run("ROLLBACK".into()).await {
@@ -290,13 +417,19 @@ impl<R: Iterator<Item = Result<Vec<Value>>>> Parts<R> {
 #[derive(Default)]
 pub(crate) struct Tries {
     made: u32,
+    /// A statement that was held back failed: none is any more.
+    is_prompt: bool,
 }
 
 impl Tries {
+    /// Begins a transaction.
+    pub(crate) async fn begin<'e>(&self, engine: &'e Engine, class: Class) -> Result<Unit<'e>> {
+        if self.is_prompt { engine.begin(class).await } else { engine.begin_with_the_first(class).await }
+    }
+
     /// Commits or rolls back; says whether to try again.
     pub(crate) async fn settle<T>(&mut self, unit: Unit<'_>, answer: Try<T>) -> ControlFlow<Result<T>> {
         self.made += 1;
-        let reading = unit.mode == Mode::Read;
         let fault = match answer {
             Ok(answer) => match unit.commit().await {
                 Ok(()) => return ControlFlow::Break(Ok(answer)),
@@ -312,12 +445,18 @@ impl Tries {
             }
         };
         match fault {
+            Fault::HeldBack(why) if !self.is_prompt => {
+                tracing::debug!(%why, "a transaction is done again, statement by statement");
+                self.is_prompt = true;
+                ControlFlow::Continue(())
+            }
             Fault::Again(why) if self.made < limits::TRANSACTION_TRIES_MAX => {
                 tracing::debug!(%why, tries = self.made, "a transaction is tried again");
                 tokio::time::sleep(self.pause()).await;
                 ControlFlow::Continue(())
             }
-            Fault::Gone(_) if reading && self.made < 2 => ControlFlow::Continue(()),
+            // Before COMMIT was sent: nothing of it is stored.
+            Fault::Gone(_) if self.made < 2 => ControlFlow::Continue(()),
             fault => ControlFlow::Break(Err(fault.into())),
         }
     }
@@ -333,7 +472,7 @@ macro_rules! transact {
     ($engine:expr, $class:expr, |$unit:ident| $work:expr) => {{
         let mut tries = $crate::store::unit::Tries::default();
         loop {
-            let mut begun = $engine.begin($class).await?;
+            let mut begun = tries.begin(&$engine, $class).await?;
             let answer = {
                 let $unit = &mut begun;
                 $work.await

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::store::connection::Connection;
 use crate::store::fault::Try;
+use crate::store::mysql::is_mariadb;
 use crate::store::{Check, Problem, Severity};
 
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'max_allowed_packet', \
@@ -53,7 +54,7 @@ fn is_on(value: &str) -> bool {
 }
 
 fn version(value: &str) -> Check {
-    let is_mariadb = value.to_lowercase().contains("mariadb");
+    let is_mariadb = is_mariadb(value);
     let mut numbers = value.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let is = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let least = if is_mariadb { (10, 6) } else { (8, 0) };

@@ -23,6 +23,7 @@ use crate::model::limits;
 /// MySQL's words.
 pub(crate) const WORDS: Words = Words {
     name: "mysql",
+    begin: "START TRANSACTION",
     text: "MEDIUMTEXT",
     blob: "MEDIUMBLOB",
     id: "BIGINT",
@@ -78,6 +79,17 @@ pub(crate) fn options(url: &str) -> Result<MySqlConnectOptions> {
         .timezone(None)
         .statement_cache_capacity(512)
         .disable_statement_logging())
+}
+
+/// One text of several statements, of which the first begins a transaction. MariaDB alone prepares such a block with its values
+/// left open; it answers how many rows all of them changed.
+pub(crate) fn block(texts: &[&str]) -> String {
+    format!("BEGIN NOT ATOMIC {}; END", texts.join("; "))
+}
+
+/// Whether a version is that of MariaDB.
+pub(crate) fn is_mariadb(version: &str) -> bool {
+    version.to_lowercase().contains("mariadb")
 }
 
 /// A new connection with our settings.

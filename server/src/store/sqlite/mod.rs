@@ -24,6 +24,7 @@ use super::fault::Try;
 /// SQLite's words. It has one writer, so that a transaction that may write needs no locks on rows.
 pub(crate) const WORDS: Words = Words {
     name: "sqlite",
+    begin: "BEGIN IMMEDIATE",
     text: "TEXT",
     blob: "BLOB",
     id: "INTEGER",

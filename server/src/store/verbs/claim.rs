@@ -323,7 +323,7 @@ fn stretches(keys: &[ReadyKey]) -> Vec<Stretch> {
         Some(Stretch { from: place(part.first())?, to: place(part.last())?, rows: part.len() as u64 })
     };
     let between = (head < tail).then(|| Stretch {
-        from: (Time(first.0 + 1), JobId(i64::MIN)),
+        from: (Time(first.0 + 1), JobId(0)),
         to: (Time(last.0 - 1), JobId(i64::MAX)),
         rows: (tail - head) as u64,
     });

@@ -241,8 +241,13 @@ async fn take_keys(unit: &mut Unit<'_>, jobs: &[NewJob]) -> Try<HashMap<JobId, E
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = wanted.iter().map(|(text, (job, expire))| values![key(text), *job, *expire]).collect();
-    let stored = unit.insert(Sql::InsertRefs, Place::Fixed, rows).await?;
+    let rows = wanted.iter().map(|(text, (job, expire))| values![key(text), *job, *expire]);
+    let stored = if unit.may_hold_back(wanted.len()) {
+        unit.store(Sql::InsertNewRefs, Place::Fixed, rows.map(Ok)).await?;
+        wanted.len() as u64
+    } else {
+        unit.insert(Sql::InsertRefs, Place::Fixed, rows.collect()).await?
+    };
     let mut holders = HashMap::new();
     if stored < wanted.len() as u64 {
         let texts: Vec<String> = wanted.keys().cloned().collect();
@@ -370,7 +375,7 @@ async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<Job
     for (month, jobs) in by_month(jobs.iter().map(|new| (new.job.month, &new.job))) {
         let place = |job: &Job| ready.get(&job.id).map_or(job.ready, |row| row.key);
         let rows = jobs.iter().map(|job| job_values(job, place(job)));
-        match unit.insert_as_made(Sql::InsertJobs, Place::Month(month), rows).await {
+        match unit.store(Sql::InsertJobs, Place::Month(month), rows).await {
             Err(Fault::Duplicate(_)) => return Err(Fault::Store(StoreError::IdTaken)),
             stored => stored?,
         };
@@ -401,7 +406,7 @@ pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
 
 async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
     let rows = ready.values().map(|row| Ok(row.values()));
-    unit.insert_as_made(Sql::InsertReady, Place::Fixed, rows).await?;
+    unit.store(Sql::InsertReady, Place::Fixed, rows).await?;
     let lives = |new: &&&NewJob| ready.contains_key(&new.job.id);
     let expiring =
         jobs.iter().filter(lives).filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));

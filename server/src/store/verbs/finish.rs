@@ -675,9 +675,9 @@ pub(super) async fn insert_outcomes(
     rows: &[OutcomeRow],
 ) -> Try<HashMap<JobId, Finished>> {
     let values = rows.iter().map(OutcomeRow::values);
-    match unit.insert_as_made(Sql::InsertOutcomes, Place::Month(month), values).await {
+    match unit.store(Sql::InsertOutcomes, Place::Month(month), values).await {
         Err(Fault::Duplicate(_)) => insert_one_by_one(unit, month, rows).await,
-        stored => stored.map(|_| HashMap::new()),
+        stored => stored.map(|()| HashMap::new()),
     }
 }
 

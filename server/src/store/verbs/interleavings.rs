@@ -5,28 +5,11 @@ use std::time::Duration;
 
 use crate::model::{Condition, Dependency, Ended, JobId, Payload, Route, RouteId, State, Time};
 use crate::store::connection::Class;
-use crate::store::smoke::Bench;
+use crate::store::smoke::{Bench, on_both};
 use crate::store::unit::{Tries, Unit};
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::finish::Verdict;
 use crate::store::{Enqueued, Finish, Finished, LeasedJob, NewJob, OnLocked};
-
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Bench::on_sqlite().await).await;
-            })*
-        }
-        mod on_mariadb {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Bench::on_mariadb().await).await;
-            })*
-        }
-    };
-}
 
 on_both! {
     a_child_that_comes_while_its_parents_outcome_is_not_yet_committed_is_not_forgotten

@@ -9,6 +9,8 @@ mod enqueue;
 mod family;
 mod finish;
 mod follow;
+#[cfg(test)]
+mod held_back;
 mod history;
 mod ids;
 #[cfg(test)]
