@@ -13,10 +13,10 @@
 //! written once and deleted with their month.
 //!
 //! ## Messages
-//! To ask a database and to be answered takes longer than a small statement. So a transaction begins with its first statement,
-//! and an insert of a few rows whose answer nobody waits for goes with the next one, at last with COMMIT: a job alone is stored
-//! by one message, where there were five (`unit.rs`). If such an insert fails the transaction is done again statement by statement, and
-//! the error arises in its place. MySQL prepares one statement at a time and is asked as ever.
+//! To ask a database and to be answered takes longer than a small statement. So a transaction begins with its first
+//! statement, and an insert of a few rows whose answer nobody waits for goes with the next one, at last with COMMIT: a
+//! job alone is stored by one message, where there were five (`unit.rs`). If such an insert fails the transaction is done
+//! again statement by statement, and the error arises in its place. MySQL prepares one statement and is asked for each.
 
 mod caches;
 mod connection;
