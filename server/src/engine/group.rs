@@ -31,7 +31,7 @@ pub(crate) trait Commit: Send + Sync + 'static {
         0
     }
 
-    /// How many of what is counted a member stands for.
+    /// How many rows of the transaction a member stands for.
     fn rows(&self, _member: &Self::Member) -> usize {
         1
     }

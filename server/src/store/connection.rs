@@ -36,7 +36,7 @@ const STATEMENT_TIME: Duration = Duration::from_secs(60);
 /// A MySQL connection that was idle for longer may have been closed by its server, which waits 30 s.
 const IDLE_TIME: Duration = Duration::from_secs(20);
 
-/// A connection that was idle for longer is asked for a sign of life before work is put on it.
+/// A MySQL connection that was idle for longer is asked for a sign of life before work is put on it.
 const WARM_TIME: Duration = Duration::from_secs(1);
 
 /// A connection of either database.
@@ -365,6 +365,13 @@ impl Connector {
         }
     }
 
+    fn warm_time(&self) -> Duration {
+        match self {
+            Connector::MySql(_) => WARM_TIME,
+            Connector::Sqlite(_) => Duration::MAX,
+        }
+    }
+
     fn idle_time(&self) -> Duration {
         match self {
             Connector::MySql(_) => IDLE_TIME,
@@ -396,7 +403,7 @@ impl Pool {
             Err(_) => return Err(Fault::Gone(format!("no free connection within {LEND_TIME:?}"))),
         };
         let (connection, is_fresh, is_warm) = match self.take_idle() {
-            Some((connection, since)) => (connection, false, since.elapsed() < WARM_TIME),
+            Some((connection, since)) => (connection, false, since.elapsed() < self.connector.warm_time()),
             None => (self.connector.connect().await?, true, true),
         };
         Ok(Lent { connection, is_fresh, is_warm, pool: Arc::clone(self), permit })
@@ -431,7 +438,7 @@ impl Pool {
 pub(crate) struct Lent {
     pub(crate) connection: Connection,
     pub(crate) is_fresh: bool,
-    /// It was open a moment ago.
+    /// It is fresh, or was open a moment ago.
     pub(crate) is_warm: bool,
     pool: Arc<Pool>,
     permit: OwnedSemaphorePermit,

@@ -215,5 +215,14 @@ mod tests {
     fn a_delete_of_rows_goes_by_their_key() {
         assert_eq!(expand(Dialect::MySql, 4, "{by:job_id}"), "ORDER BY job_id LIMIT 4");
         assert_eq!(expand(Dialect::Sqlite, 4, "{by:job_id}"), "");
+        assert_eq!(expand(Dialect::MySql, 1, "{by_range:job_id}"), "ORDER BY job_id LIMIT 1000");
+        assert_eq!(expand(Dialect::Sqlite, 1, "{by_range:job_id}"), "");
+    }
+
+    #[test]
+    fn a_range_of_two_columns_is_said_as_each_database_finds_it_by_key() {
+        let between = "{between:t.a, t.b}";
+        assert_eq!(expand(Dialect::MySql, 1, between), "t.a >= ? AND t.b >= ? AND t.a <= ? AND t.b <= ?");
+        assert_eq!(expand(Dialect::Sqlite, 1, between), "(t.a, t.b) >= (?, ?) AND (t.a, t.b) <= (?, ?)");
     }
 }

@@ -47,14 +47,23 @@ impl Engine {
     /// Begins a transaction. A connection that was closed while it was idle is noticed here and replaced.
     pub(crate) async fn begin(&self, class: Class) -> Result<Unit<'_>> {
         loop {
-            let mut lent = self.pools.get(class).lend().await?;
-            match lent.connection.begin().await {
-                Ok(()) => return Ok(Unit::new(self, lent, Mode::Write)),
-                Err(Fault::Gone(_)) if !lent.is_fresh => lent.discard(),
-                Err(fault) => {
-                    lent.discard();
-                    return Err(fault.into());
-                }
+            if let Some(unit) = self.begin_on(self.pools.get(class).lend().await?).await? {
+                return Ok(unit);
+            }
+        }
+    }
+
+    /// None: the connection was closed while it was idle.
+    async fn begin_on(&self, mut lent: Lent) -> Result<Option<Unit<'_>>> {
+        match lent.connection.begin().await {
+            Ok(()) => Ok(Some(Unit::new(self, lent, Mode::Write))),
+            Err(Fault::Gone(_)) if !lent.is_fresh => {
+                lent.discard();
+                Ok(None)
+            }
+            Err(fault) => {
+                lent.discard();
+                Err(fault.into())
             }
         }
     }
@@ -62,9 +71,11 @@ impl Engine {
     /// As [`Engine::begin`], but a connection that is surely alive hears of it with the first statement.
     async fn begin_with_the_first(&self, class: Class) -> Result<Unit<'_>> {
         let lent = self.pools.get(class).lend().await?;
-        if !self.takes_several || (!lent.is_warm && self.dialect() == Dialect::MySql) {
-            lent.give_back();
-            return self.begin(class).await;
+        if !lent.is_warm {
+            return match self.begin_on(lent).await? {
+                Some(unit) => Ok(unit),
+                None => self.begin(class).await,
+            };
         }
         let mut unit = Unit::new(self, lent, Mode::Write);
         unit.holds_back = true;
@@ -424,7 +435,11 @@ pub(crate) struct Tries {
 impl Tries {
     /// Begins a transaction.
     pub(crate) async fn begin<'e>(&self, engine: &'e Engine, class: Class) -> Result<Unit<'e>> {
-        if self.is_prompt { engine.begin(class).await } else { engine.begin_with_the_first(class).await }
+        if engine.takes_several && !self.is_prompt {
+            engine.begin_with_the_first(class).await
+        } else {
+            engine.begin(class).await
+        }
     }
 
     /// Commits or rolls back; says whether to try again.

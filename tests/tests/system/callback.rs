@@ -182,7 +182,7 @@ async fn a_requeued_job_calls_back_once_it_succeeds(server: &Server) {
     server.wait_for_state(job, JobState::Completed).await;
 }
 
-/// One after the other a plain success, one with a callback, a failure, and one whose lease is lost.
+/// One after the other a plain success, one with a callback, a failure, and one that was released before.
 async fn jobs_end_in_one_message_each_in_its_own_way(server: &Server) {
     let mut worker = HandWorker::register(server, &["work"]).await;
     for n in 0..40 {
