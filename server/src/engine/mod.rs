@@ -102,6 +102,8 @@ pub(crate) struct Core {
     pub(crate) settling: Settling,
     /// How often what runs is looked through for timeouts that are over.
     pub(crate) timeouts: Mutex<Pace>,
+    /// How often request ids are looked through for those that have outlived their use.
+    pub(crate) requests: Mutex<Pace>,
     pub(crate) recurring: Recurring,
     pub(crate) transients: Transients,
     /// Rung when a notification was stored.
@@ -142,6 +144,7 @@ impl Engine {
             locks: Arc::default(),
             settling: Settling::default(),
             timeouts: Mutex::new(Pace::new(Duration::ZERO)),
+            requests: Mutex::new(Pace::new(Duration::ZERO)),
             estimates: Estimates::default(),
             figures: Figures::default(),
             recurring: Recurring::default(),

@@ -53,13 +53,7 @@ impl Engine {
             while core.store.forget_deliveries(old, FORGET_STEP).await? {}
             let old_tallies = now_less(&core, limits::OVERVIEW_HOURS_MAX + 1);
             core.store.forget_tallies(old_tallies, now_less(&core, 2)).await?;
-            let mut after = None;
-            loop {
-                after = core.store.forget_requests(after, FORGET_STEP).await?;
-                if after.is_none() {
-                    return Ok(());
-                }
-            }
+            core.forget_requests().await
         })
         .await
     }
@@ -89,6 +83,21 @@ impl Core {
     async fn sweep_lost(&self) -> Result<()> {
         let lost = self.store.lost_leases(limits::SWEEP_ROWS_MAX).await?;
         self.end_swept(&lost, |lease| Ended::Crashed { acknowledged: lease.acknowledged }).await
+    }
+
+    /// Looks through all request ids, of which there may be a day of them, and forgets the old ones.
+    async fn forget_requests(&self) -> Result<()> {
+        let pace = || self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pace().is_due() {
+            return Ok(());
+        }
+        let begun_at = clock::instant();
+        let mut after = self.store.forget_requests(None, FORGET_STEP).await?;
+        while after.is_some() {
+            after = self.store.forget_requests(after, FORGET_STEP).await?;
+        }
+        pace().ended(begun_at);
+        Ok(())
     }
 
     /// Looks through what runs for timeouts that are over.
