@@ -41,7 +41,13 @@ fn abandon_after<F: Future>(polls: usize, future: F) -> Abandon<F> {
 fn call(tag: &str) -> EnqueueCall {
     let spec = Spec { tag: tag.into(), ..Spec::new(Work::Command("noop".into())) };
     let request = Payload::Json("{}".into());
-    EnqueueCall { spec, request, ref_policy: RefPolicy::Fail, delay: None, parents: Vec::new() }
+    EnqueueCall {
+        spec: Box::new(spec),
+        request,
+        ref_policy: RefPolicy::Fail,
+        delay: None,
+        parents: Vec::new(),
+    }
 }
 
 /// Keeps enqueuing, and answers which jobs were acknowledged.

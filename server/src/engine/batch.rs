@@ -40,7 +40,6 @@ impl Core {
     async fn enqueue_batch(&self, call: BatchCall) -> Result<BatchAnswer> {
         let batch_id = if call.batch_id.is_empty() { new_batch_id(&call) } else { call.batch_id.clone() };
         let items: Vec<BatchItem> = call.items.into_iter().map(|item| with_batch(item, &batch_id)).collect();
-        let fields: Vec<String> = items.iter().map(|item| item.field.clone()).collect();
         let mut prepared = self.prepare_all(items).await?;
         if let Some(first) = prepared.first_mut() {
             first.spec.request_id = call.request_id.clone();
@@ -59,7 +58,7 @@ impl Core {
                 Err(StoreError::Taken(taken)) => {
                     let places: Vec<usize> = new_places(&fates).collect();
                     let taken = taken.into_iter().map(|(at, what)| (places[at], what));
-                    if let Some(repeat) = self.sort_taken(&prepared, &fields, taken, &mut fates).await? {
+                    if let Some(repeat) = self.sort_taken(&prepared, taken, &mut fates).await? {
                         return Ok(BatchAnswer { batch_id, jobs: repeat });
                     }
                     move_request(&mut prepared, &fates, &call.request_id);
@@ -140,7 +139,6 @@ impl Core {
     async fn sort_taken(
         &self,
         prepared: &[Prepared],
-        fields: &[String],
         taken: impl Iterator<Item = (usize, Enqueued)>,
         fates: &mut [Fate],
     ) -> Result<Option<Vec<EnqueueAnswer>>> {
@@ -160,7 +158,7 @@ impl Core {
             let same = known
                 .filter(|view| view.job.digest == one.digest && one.ref_policy == RefPolicy::ReturnExisting);
             let Some(view) = same else {
-                tracing::debug!(field = fields[at], "a batch was refused for a ref id that is taken");
+                tracing::debug!(item = at, "a batch was refused for a ref id that is taken");
                 return Err(Error::RefTaken { ref_id, job });
             };
             fates[at] = Fate::Exists(existing(&view, self.clock.now()));

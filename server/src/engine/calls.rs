@@ -14,7 +14,7 @@ use crate::store::{Finish, LeasedJob, NewJob};
 #[derive(Clone, Debug)]
 pub struct EnqueueCall {
     /// What was asked for; `run_after` is absolute already.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// The request.
     pub request: Payload,
     /// What to do when the ref id is taken.
@@ -156,7 +156,7 @@ pub struct LogsCall {
 #[derive(Clone, Debug)]
 pub struct RunCall {
     /// What was asked for.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// The request.
     pub request: Payload,
     /// How long the caller waits.

@@ -18,7 +18,7 @@ use super::sessions::{LoopMemory, SessionLink};
 use super::unit::unit;
 use super::{ClaimAnswer, ClaimCall, Core, Engine, Error, Result};
 use crate::clock;
-use crate::model::{Ended, Job, JobId, Lease, Time, View, limits};
+use crate::model::{Ended, JobId, Lease, Spec, Time, View, limits};
 use crate::store::{
     Backlog, ClaimTicket, Claimed, Claimer, Finish, Given, LeasedJob, OnLocked, Payloads, StoreError,
 };
@@ -68,7 +68,7 @@ impl Engine {
 
     /// Reads along the jobs that leased jobs depend on, or descend from.
     async fn add_parents(&self, jobs: &mut [LeasedJob]) -> Result<()> {
-        let mut wanted: Vec<JobId> = jobs.iter().flat_map(|leased| parents_of(&leased.job)).collect();
+        let mut wanted: Vec<JobId> = jobs.iter().flat_map(|leased| parents_of(&leased.spec)).collect();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -78,7 +78,8 @@ impl Engine {
         let views = unit(async move { Ok(core.store.views(&wanted, Payloads::Read).await?) }).await?;
         let by_id: HashMap<JobId, View> = views.into_iter().map(|view| (view.job.id, view)).collect();
         for leased in jobs {
-            leased.parents = parents_of(&leased.job).iter().filter_map(|id| by_id.get(id).cloned()).collect();
+            leased.parents =
+                parents_of(&leased.spec).iter().filter_map(|id| by_id.get(id).cloned()).collect();
         }
         Ok(())
     }
@@ -237,9 +238,9 @@ impl Core {
 }
 
 /// The jobs that a job depends on, else the one it descends from.
-fn parents_of(job: &Job) -> Vec<JobId> {
-    let named: Vec<JobId> = job.spec.depends_on.iter().map(|dependency| dependency.parent).collect();
-    if named.is_empty() { job.spec.parent_id.into_iter().collect() } else { named }
+fn parents_of(spec: &Spec) -> Vec<JobId> {
+    let named: Vec<JobId> = spec.depends_on.iter().map(|dependency| dependency.parent).collect();
+    if named.is_empty() { spec.parent_id.into_iter().collect() } else { named }
 }
 
 impl ClaimWork {

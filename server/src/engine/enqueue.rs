@@ -218,7 +218,9 @@ impl Hands {
                 .filter(|(at, _)| answers[*at] == Enqueued::Leased)
                 .map(|(at, handoff)| LeasedJob {
                     lease: lease(&new[at].job, &handoff),
-                    job: new[at].job.clone(),
+                    create_time: new[at].job.create_time,
+                    spec: new[at].job.spec.clone(),
+                    request: new[at].job.request.clone(),
                     checkpoint: None,
                     last_error: None,
                     parents: Vec::new(),

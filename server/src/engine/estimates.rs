@@ -71,7 +71,7 @@ impl Estimates {
                 // Most of these ended at other servers.
                 inner.begun.clear();
             }
-            let begun = (Key::of(&leased.job.spec), leased.lease.start_time);
+            let begun = (Key::of(&leased.spec), leased.lease.start_time);
             inner.begun.insert(leased.lease.fence, begun);
         }
     }

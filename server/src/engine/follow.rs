@@ -125,7 +125,7 @@ impl Core {
         let of = &view.job.spec;
         let mut args = of.args.clone();
         args.extend(callback.args);
-        let mut spec = Spec::new(Work::Command(callback.command));
+        let mut spec = Box::new(Spec::new(Work::Command(callback.command)));
         inherit(&mut spec, &view);
         spec.queue = of.queue.clone();
         spec.priority = of.priority;

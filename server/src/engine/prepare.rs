@@ -13,7 +13,7 @@ use crate::store::{NewJob, Payloads, StoreError};
 /// A job ready to be stored, but for its id.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
-    pub(crate) spec: Spec,
+    pub(crate) spec: Box<Spec>,
     pub(crate) request: Payload,
     pub(crate) digest: [u8; 16],
     pub(crate) ref_policy: RefPolicy,
@@ -47,6 +47,11 @@ impl Prepared {
     pub(crate) fn put_first(all: &mut Vec<Prepared>, first: Prepared) {
         all.iter_mut().flat_map(|one| one.locals.iter_mut()).for_each(|(at, _)| *at += 1);
         all.insert(0, first);
+    }
+
+    /// Do they ask for the same work? Most of those that are stored together do.
+    fn shares_its_route(&self, other: &Prepared) -> bool {
+        self.spec.queue == other.spec.queue && self.spec.work == other.spec.work
     }
 
     fn job(&self, (id, month): (JobId, Month), route: RouteId, now: Time) -> Job {
@@ -105,12 +110,18 @@ impl Core {
     pub(crate) async fn prepare_all(&self, items: Vec<BatchItem>) -> Result<Vec<Prepared>> {
         let places = local_keys(&items)?;
         let found = self.find_parents(&items).await?;
-        let fields: Vec<String> = items.iter().map(options_path).collect();
+        let fields: Vec<String> = match places.is_empty() {
+            true => Vec::new(),
+            false => items.iter().map(|item| options_path(&item.field, &item.call.spec.work)).collect(),
+        };
         let mut prepared = Vec::with_capacity(items.len());
         for item in items {
             prepared.push(self.prepare_one(item, &places, &found)?);
         }
-        refuse_circles(&prepared, &fields)?;
+        // Who names nobody waits for nobody here.
+        if !places.is_empty() {
+            refuse_circles(&prepared, &fields)?;
+        }
         Ok(prepared)
     }
 
@@ -120,11 +131,11 @@ impl Core {
         places: &HashMap<String, usize>,
         found: &HashMap<ParentKey, Parent>,
     ) -> Result<Prepared> {
-        let options = options_path(&item);
         let EnqueueCall { mut spec, request, ref_policy, delay, parents } = item.call;
         let (mut waits, mut locals, mut doomed_by) = (Vec::new(), Vec::new(), None);
         let mut keys = Vec::new();
         for (at, parent) in parents.into_iter().enumerate() {
+            let options = options_path(&item.field, &spec.work);
             let field = |name| format!("{options}.depends_on[{at}].{name}");
             let condition = parent.condition;
             if let ParentKey::Local(key) = &parent.key {
@@ -207,14 +218,17 @@ impl Core {
         prepared: &[Prepared],
         ids: &[(JobId, Month)],
     ) -> Result<Vec<NewJob>, StoreError> {
-        let routes: Vec<Route> = prepared.iter().map(|one| one.spec.route()).collect();
-        let homes = self.routes.ids(&*self.store, &routes).await?;
+        let alike: Vec<&[Prepared]> = prepared.chunk_by(Prepared::shares_its_route).collect();
+        let routes: Vec<Route> =
+            alike.iter().filter_map(|part| part.first()).map(|one| one.spec.route()).collect();
+        let routes = self.routes.ids(&*self.store, &routes).await?;
+        let homes = alike.iter().zip(routes).flat_map(|(part, route)| std::iter::repeat_n(route, part.len()));
         let named: Vec<Route> = prepared.iter().filter_map(|one| one.spec.lane()).collect();
         let lanes = self.routes.ids(&*self.store, &named).await?;
         let mut lanes = lanes.into_iter();
         let now = self.clock.now();
-        let new = |((one, id), home): ((&Prepared, &(JobId, Month)), &RouteId)| {
-            let mut job = one.job(*id, *home, now);
+        let new = |((one, id), home): ((&Prepared, &(JobId, Month)), RouteId)| {
+            let mut job = one.job(*id, home, now);
             let local = |(at, condition): &(usize, Condition)| Dependency {
                 parent: ids[*at].0,
                 condition: *condition,
@@ -226,17 +240,17 @@ impl Core {
             let parents = one.waits.iter().chain(&locals).copied().collect();
             NewJob { job, handoff: None, lane, parents, doomed_by: one.doomed_by }
         };
-        Ok(prepared.iter().zip(ids).zip(&homes).map(new).collect())
+        Ok(prepared.iter().zip(ids).zip(homes).map(new).collect())
     }
 }
 
-/// Where an item's options stand in the request.
-fn options_path(item: &BatchItem) -> String {
-    let part = match item.call.spec.work {
+/// Where the options of an item stand in the request.
+fn options_path(item: &str, work: &Work) -> String {
+    let part = match work {
         Work::Command(_) => "command",
         Work::Api { .. } => "api",
     };
-    if item.field.is_empty() { "options".into() } else { format!("{}.{part}.options", item.field) }
+    if item.is_empty() { "options".into() } else { format!("{item}.{part}.options") }
 }
 
 fn local_keys(items: &[BatchItem]) -> Result<HashMap<String, usize>> {
@@ -308,7 +322,7 @@ mod tests {
 
     fn item(local: &[usize]) -> Prepared {
         Prepared {
-            spec: Spec::new(Work::Command("work".into())),
+            spec: Box::new(Spec::new(Work::Command("work".into()))),
             request: Payload::None,
             digest: [0; 16],
             ref_policy: RefPolicy::Fail,

@@ -436,11 +436,11 @@ fn run_call(task: &Task, due: Option<Time>, earlier: Vec<JobId>) -> EnqueueCall 
     });
     let earlier =
         earlier.into_iter().map(|job| ParentCall { key: ParentKey::Id(job), condition: Condition::Finished });
-    let spec = Spec {
+    let spec = Box::new(Spec {
         ref_id: due.map(|due| due_ref_id(task.id, due)).unwrap_or_default(),
         task: Some(TaskRun { task: task.id, name: task.name.clone(), due }),
-        ..spec.clone()
-    };
+        ..Spec::clone(spec)
+    });
     EnqueueCall {
         spec,
         request: task.request.clone(),
@@ -560,7 +560,7 @@ impl Core {
                 change.task.standing.note_transient(time, due_ref_id(task.id, time));
                 change.decisions.push(Decision::Transient(time));
             } else {
-                let Spec { work, queue, .. } = &task.definition.spec;
+                let Spec { work, queue, .. } = &*task.definition.spec;
                 let reason = match work {
                     Work::Command(command) => {
                         format!(

@@ -160,7 +160,7 @@ impl Core {
     }
 
     /// Takes a run in that nobody waits for.
-    pub(crate) async fn run_detached(self: &Arc<Self>, spec: Spec, request: Payload) -> Result<View> {
+    pub(crate) async fn run_detached(self: &Arc<Self>, spec: Box<Spec>, request: Payload) -> Result<View> {
         let call = RunCall { spec, request, wait: RunWait::Detached, patience: limits::RUN_WAIT_DEFAULT };
         let mut guard = self.start_run(call).await?;
         guard.armed = false;

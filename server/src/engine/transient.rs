@@ -460,7 +460,9 @@ impl Entry {
     fn leased(&self) -> Option<LeasedJob> {
         Some(LeasedJob {
             lease: self.lease()?.clone(),
-            job: self.job.clone(),
+            create_time: self.job.create_time,
+            spec: self.job.spec.clone(),
+            request: self.job.request.clone(),
             checkpoint: self.checkpoint.clone(),
             last_error: None,
             parents: Vec::new(),
@@ -625,7 +627,7 @@ mod tests {
 
     fn run(id: i64, ref_id: &str, bytes: usize) -> NewRun {
         let id = JobId(-id);
-        let mut spec = Spec::new(Work::Command("work".into()));
+        let mut spec = Box::new(Spec::new(Work::Command("work".into())));
         spec.ref_id = ref_id.into();
         spec.retry = RetryPolicy::transient();
         let job = Job {

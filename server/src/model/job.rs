@@ -546,8 +546,8 @@ pub struct Job {
     pub create_time: Time,
     /// Where its ready row stands or stood last.
     pub ready: ReadyKey,
-    /// What was asked for.
-    pub spec: Spec,
+    /// What was asked for; in a box, for jobs are moved often and this is most of what they are.
+    pub spec: Box<Spec>,
     /// The request.
     pub request: Payload,
     /// Tells two contents apart.

@@ -99,7 +99,7 @@ impl Timing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
     /// The job of each run; still without ref id.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// Jobs that each run must wait for, by id or ref id as they were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<TaskParent>,
@@ -389,7 +389,7 @@ mod tests {
 
     fn definition(catch_up: CatchUp) -> Definition {
         Definition {
-            spec: Spec::new(Work::Command("work".into())),
+            spec: Box::new(Spec::new(Work::Command("work".into()))),
             parents: Vec::new(),
             delay: None,
             timing: Timing::Every(Duration::from_secs(1)),

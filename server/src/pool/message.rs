@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::engine::LeasedJob;
-use crate::model::{CancelReason, Ending, FailureReason, Job, JobError, Outcome, Payload, ReplyBody, Spec};
+use crate::model::{
+    CancelReason, Ending, FailureReason, Job, JobError, JobId, Outcome, Payload, ReplyBody, Run, Spec, Time,
+};
 use crate::outbound::{Answer, Body};
 
 const JSON: &str = "application/json";
@@ -43,16 +45,15 @@ pub(super) fn result(answer: Answer) -> Payload {
 
 /// What goes with an API call.
 pub(super) fn call_headers(leased: &LeasedJob) -> Headers {
-    let LeasedJob { lease, job, .. } = leased;
+    let LeasedJob { lease, create_time, spec, .. } = leased;
     let mut headers = vec![
-        ("haulier-job-id", job.id.to_string()),
-        ("haulier-ref-id", in_header(&job.spec.ref_id)),
+        ("haulier-job-id", leased.id().to_string()),
+        ("haulier-ref-id", in_header(&spec.ref_id)),
         ("haulier-run", lease.run.to_string()),
         ("haulier-attempt", lease.turn.attempt.to_string()),
         ("haulier-fencing-token", lease.fence.epoch.0.to_string()),
-        ("idempotency-key", idempotency_key(job)),
+        ("idempotency-key", idempotency_key(leased.id(), lease.run, *create_time)),
     ];
-    let spec = &job.spec;
     if !spec.user_id.is_empty() {
         headers.push(("haulier-user-id", in_header(&spec.user_id)));
     }
@@ -64,8 +65,8 @@ pub(super) fn call_headers(leased: &LeasedJob) -> Headers {
 }
 
 /// The same over all attempts of a run, and of no other run of any job of any Haulier.
-fn idempotency_key(job: &Job) -> String {
-    format!("haulier-{}-{}-{:x}", job.id, job.run, job.create_time.0)
+fn idempotency_key(job: JobId, run: Run, create_time: Time) -> String {
+    format!("haulier-{job}-{run}-{:x}", create_time.0)
 }
 
 fn trace_headers(spec: &Spec) -> Headers {
@@ -216,7 +217,7 @@ mod tests {
     use crate::model::{Cancelled, JobId, Month, ReadyKey, RouteId, Run, Time, Turn, Work};
 
     fn job() -> Job {
-        let mut spec = Spec::new(Work::Command("C".into()));
+        let mut spec = Box::new(Spec::new(Work::Command("C".into())));
         spec.ref_id = "r\u{e9}f %1".into();
         let ready = ReadyKey { route: RouteId(1), priority: 15, ready_time: Time(0), job: JobId(7) };
         Job {
@@ -310,6 +311,6 @@ mod tests {
             "one that no header carries stays here"
         );
         assert_eq!(ascii_json(&json!({ "k": "\u{1f600}\u{e9}\n" })), r#"{"k":"\ud83d\ude00\u00e9\n"}"#);
-        assert_eq!(idempotency_key(&job), "haulier-7-2-ff");
+        assert_eq!(idempotency_key(job.id, job.run, job.create_time), "haulier-7-2-ff");
     }
 }

@@ -277,7 +277,7 @@ impl Shift {
     fn begin_call(&mut self, leased: LeasedJob) {
         let fence = leased.lease.fence;
         let (stop, stopped) = oneshot::channel();
-        let (pool, is_strict) = (self.pool.clone(), leased.job.spec.is_strict());
+        let (pool, is_strict) = (self.pool.clone(), leased.spec.is_strict());
         let task = self.calls.spawn(async move {
             let (ended, result) = make_call(&pool, leased, stopped).await;
             OutcomeReport { fence, log_sequence: 0, ended, result, follow: Vec::new() }
@@ -443,7 +443,7 @@ async fn at(time: Option<Instant>) {
 
 /// Makes the call of a job, for at most what is left of its timeout.
 async fn make_call(pool: &Pool, leased: LeasedJob, stopped: oneshot::Receiver<Why>) -> (Ended, Payload) {
-    let Work::Api { target, method } = &leased.job.spec.work else {
+    let Work::Api { target, method } = &leased.spec.work else {
         return (
             failed(FailureReason::Api, "NOT_AN_API", "the job is not an API call".into()),
             Payload::None,
@@ -456,7 +456,7 @@ async fn make_call(pool: &Pool, leased: LeasedJob, stopped: oneshot::Receiver<Wh
     let call = Call {
         target,
         endpoint: &endpoint,
-        body: message::request_body(&leased.job.request),
+        body: message::request_body(&leased.request),
         headers: message::call_headers(&leased),
         time: leased.lease.time_left(pool.engine.now()),
         answer_bytes_max: pool.settings.answer_bytes_max,

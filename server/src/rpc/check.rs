@@ -2,7 +2,7 @@
 //! the limit, and what to do instead.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Check {
         if length > 0 {
             self.path.push('.');
         }
-        self.path.push_str(&part.to_string());
+        let _ = write!(self.path, "{part}");
         let value = read(self);
         self.path.truncate(length);
         value

@@ -49,8 +49,8 @@ use crate::model::{
     AfterTry, Attempt, CancelMark, CancelReason, Delivery, DeliveryId, DeliveryState, Dependency, Ended,
     Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LimitChange, LiveJobs, LockSecret, LogLine,
     Month, NamedLock, Order, Outcome, Payload, QueueSetting, QueueStanding, ReadyKey, Retention, Route,
-    RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Skip, State, Tally, Task, TaskId, Time,
-    TryEnd, View, Wait, Waits,
+    RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Skip, Spec, State, Tally, Task, TaskId,
+    Time, TryEnd, View, Wait, Waits,
 };
 
 /// Why a verb did not do its work.
@@ -296,14 +296,25 @@ pub struct Claimer {
 pub struct LeasedJob {
     /// The lease.
     pub lease: Lease,
-    /// The job.
-    pub job: Job,
+    /// When the job was enqueued.
+    pub create_time: Time,
+    /// What was asked for.
+    pub spec: Box<Spec>,
+    /// The request.
+    pub request: Payload,
     /// The last checkpoint of this run, with its sequence.
     pub checkpoint: Option<(i64, Payload)>,
     /// The error of the attempt before this one, if it left one.
     pub last_error: Option<JobError>,
     /// The jobs that it depends on, else the one it descends from; filled in by the engine.
     pub parents: Vec<View>,
+}
+
+impl LeasedJob {
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.lease.fence.job
+    }
 }
 
 /// A lease that a claim was given.

@@ -47,6 +47,7 @@ mod batches;
 mod claims;
 mod history;
 mod locks;
+mod made;
 
 on_both! {
     a_job_lives_from_enqueue_to_outcome
@@ -143,7 +144,7 @@ impl Bench {
             run_time: now,
             create_time: now,
             ready,
-            spec,
+            spec: Box::new(spec),
             request,
             digest: digest([id.0.to_be_bytes().as_slice()]),
         };
@@ -214,7 +215,7 @@ async fn a_job_lives_from_enqueue_to_outcome(mut bench: Bench) {
     assert_eq!(bench.state(job).await, State::Queued);
     let leased = bench.claim(5).await;
     assert_eq!(leased.len(), 1);
-    assert_eq!(leased[0].job.request, Payload::Json(format!("{{\"n\":{job}}}").into()));
+    assert_eq!(leased[0].request, Payload::Json(format!("{{\"n\":{job}}}").into()));
     let view = bench.view(job).await;
     assert!(matches!(&view.phase, Phase::Leased(lease, name) if lease.turn.attempt == 1 && name == "tester"));
     let fence = leased[0].lease.fence;
@@ -473,7 +474,7 @@ async fn an_expired_job_is_found_and_cancelled(mut bench: Bench) {
     let job = bench.enqueue(|spec| spec.expire_time = Some(soon)).await;
     let leased = bench.enqueue(|spec| (spec.expire_time, spec.priority) = (Some(soon), 30)).await;
     let lease = bench.claim(1).await.remove(0);
-    assert_eq!(lease.job.id, leased);
+    assert_eq!(lease.id(), leased);
     tokio::time::sleep(Duration::from_millis(3_010)).await;
     assert!(bench.claim(1).await.is_empty(), "an expired job is not claimed");
     let now = bench.store.now().await.unwrap();
@@ -516,7 +517,7 @@ async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
     assert_eq!(leased.len(), 1_000);
     let end = |leased: &LeasedJob| Finish {
         fence: leased.lease.fence,
-        ended: if leased.job.id.0 % 10 == 0 { failed(None) } else { Ended::Completed },
+        ended: if leased.id().0 % 10 == 0 { failed(None) } else { Ended::Completed },
         result: Payload::Json(vec![b'1'; 1_000].into()),
         log_sequence: 0,
         follow: Vec::new(),
@@ -1101,7 +1102,7 @@ async fn a_closed_month_moves_to_its_file_and_stays_readable() {
     );
     assert!(!bench.store.keep_months().await.unwrap(), "a month with a live job stays");
     let leased = bench.claim(9).await;
-    assert_eq!(leased.iter().map(|one| one.job.id).collect::<Vec<_>>(), [fresh, broken]);
+    assert_eq!(leased.iter().map(|one| one.id()).collect::<Vec<_>>(), [fresh, broken]);
     bench.finish(leased[1].lease.fence, Ended::Completed).await;
     assert_eq!(bench.store.attempts(broken).await.unwrap().len(), 2);
     assert!(bench.store.keep_months().await.unwrap());
@@ -1136,7 +1137,7 @@ async fn a_restarted_database_is_used_again_and_keeps_what_was_accepted() {
 
 fn task(name: &str) -> Task {
     let definition = crate::model::Definition {
-        spec: Spec::new(Work::Command("Test".into())),
+        spec: Box::new(Spec::new(Work::Command("Test".into()))),
         parents: Vec::new(),
         delay: None,
         timing: crate::model::Timing::Every(Duration::from_secs(1)),

@@ -98,13 +98,17 @@ pub(crate) struct Columns {
     names: Arc<[String]>,
     values: std::vec::IntoIter<Value>,
     at: usize,
-    key: String,
+    /// The first value, which tells the row.
+    key: Value,
 }
 
 impl Columns {
     /// A row of a statement.
     pub(crate) fn new(statement: Sql, names: Arc<[String]>, values: Vec<Value>) -> Self {
-        let key = values.first().map(key_text).unwrap_or_default();
+        let key = match values.first() {
+            Some(key @ (Value::Int(_) | Value::Bytes(_))) => key.clone(),
+            _ => Value::Null,
+        };
         Self { statement, names, values: values.into_iter(), at: 0, key }
     }
 
@@ -243,7 +247,8 @@ impl Columns {
         let first = self.names.first().map_or("?", String::as_str);
         Fault::Store(StoreError::Corrupt(format!(
             "{column} where {first} is {}, read by {:?}, {what}",
-            self.key, self.statement
+            key_text(&self.key),
+            self.statement
         )))
     }
 

@@ -16,7 +16,7 @@ use crate::rpc::check::{Check, up_to, wire};
 /// Options as the engine takes them.
 pub(crate) struct Options {
     /// What was asked for; still without work and request id.
-    pub(crate) spec: Spec,
+    pub(crate) spec: Box<Spec>,
     /// What to do when the ref id is taken.
     pub(crate) ref_policy: RefPolicy,
     /// Not before this long after it was stored.
@@ -49,7 +49,7 @@ pub(crate) fn options(
     let priority = priority(check, given.priority, given.priority_name);
     let timeout = check.duration("timeout", given.timeout, up_to(limits::TIMEOUT_MAX));
     let retry = check.within("retry_policy", |check| retry_policy(check, given.retry_policy, settings));
-    let spec = Spec {
+    let spec = Box::new(Spec {
         worker,
         callback,
         reply,
@@ -71,7 +71,7 @@ pub(crate) fn options(
         traceparent: given.traceparent,
         tracestate: given.tracestate,
         ..Spec::new(work)
-    };
+    });
     Options { spec, ref_policy, delay: start.delay, parents }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn put_task(
 
 fn definition(timing: Timing) -> Definition {
     Definition {
-        spec: Spec::new(Work::Command(String::new())),
+        spec: Box::new(Spec::new(Work::Command(String::new()))),
         parents: Vec::new(),
         delay: None,
         timing,

@@ -127,7 +127,7 @@ pub(crate) fn claim(given: pb::ClaimJobRequest) -> Result<ClaimCall> {
 /// The answer to a claim.
 pub(crate) fn claim_answer(answer: &ClaimAnswer, sequence: i64) -> pb::ClaimJobResponse {
     let mut room = usize::try_from(limits::CLAIM_BYTES_MAX).unwrap_or_default();
-    answer.jobs.iter().for_each(|leased| room = room.saturating_sub(leased.job.request.len()));
+    answer.jobs.iter().for_each(|leased| room = room.saturating_sub(leased.request.len()));
     let jobs = answer.jobs.iter().map(|leased| leased_job(leased, answer.now, &mut room)).collect();
     pb::ClaimJobResponse { jobs, sequence }
 }
@@ -149,33 +149,33 @@ fn parents(views: &[View], now: Time, room: &mut usize) -> Vec<pb::ParentResult>
 }
 
 fn leased_job(leased: &LeasedJob, now: Time, room: &mut usize) -> pb::LeasedJob {
-    let LeasedJob { lease, job, checkpoint, last_error, parents: family } = leased;
-    let what = match work(&job.spec.work) {
+    let LeasedJob { lease, create_time, spec, request, checkpoint, last_error, parents: family } = leased;
+    let what = match work(&spec.work) {
         pb::job_summary::Work::Command(command) => pb::leased_job::Work::Command(command),
         pb::job_summary::Work::Api(api) => pb::leased_job::Work::Api(api),
     };
     pb::LeasedJob {
         lease: LeaseToken(lease.fence).write(),
         fencing_token: lease.fence.epoch.0,
-        job_id: job.id.shown(),
-        transient: job.id.is_transient(),
-        ref_id: job.spec.ref_id.clone(),
+        job_id: leased.id().shown(),
+        transient: leased.id().is_transient(),
+        ref_id: spec.ref_id.clone(),
         work: Some(what),
-        request: payload_message(&job.request),
-        options: Some(carried_options(&job.spec)),
+        request: payload_message(request),
+        options: Some(carried_options(spec)),
         run: lease.run.0,
         attempt: lease.turn.attempt,
         crashes: lease.turn.crashes,
         timeout: Some(duration(lease.time_left(now))),
-        user_id: job.spec.user_id.clone(),
-        user_claims: job.spec.user_claims.clone().into_iter().collect(),
+        user_id: spec.user_id.clone(),
+        user_claims: spec.user_claims.clone().into_iter().collect(),
         checkpoint: checkpoint.as_ref().and_then(|(_, payload)| payload_message(payload)),
         last_error: last_error.as_ref().map(job_error),
         checkpoint_sequence: checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence),
-        enqueue_time: Some(timestamp(job.create_time)),
+        enqueue_time: Some(timestamp(*create_time)),
         log_sequence: lease.log_sequence,
-        recurring_task: job.spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default(),
-        strict: job.spec.is_strict(),
+        recurring_task: spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default(),
+        strict: spec.is_strict(),
         parents: parents(family, now, room),
     }
 }

@@ -276,7 +276,7 @@ async fn a_batch_of_a_moved_month_is_found_also_when_a_job_of_it_came_back() {
     let states: Vec<State> = views.iter().map(|view| view.state(now)).collect();
     assert_eq!(states.iter().filter(|state| **state == State::Queued).count(), 1);
     let leased = bench.claim(9).await;
-    assert_eq!(leased.iter().map(|one| one.job.id).collect::<Vec<_>>(), [fresh, ids[2]]);
+    assert_eq!(leased.iter().map(|one| one.id()).collect::<Vec<_>>(), [fresh, ids[2]]);
     bench.finish(leased[1].lease.fence, Ended::Completed).await;
     assert!(bench.store.keep_months().await.unwrap());
     bench.expect_batch(OLD, "b", &ids, &sizes).await;

@@ -53,12 +53,12 @@ impl Bench {
     /// As they were answered.
     fn given(&self, leased: &[LeasedJob]) -> BTreeMap<JobId, Vec<value::Value>> {
         let known = |one: &LeasedJob| self.store.engine.given_out.get(one.lease.fence).unwrap().values();
-        leased.iter().map(|one| (one.job.id, known(one))).collect()
+        leased.iter().map(|one| (one.id(), known(one))).collect()
     }
 }
 
 fn ids_of(leased: &[LeasedJob]) -> Vec<JobId> {
-    leased.iter().map(|one| one.job.id).collect()
+    leased.iter().map(|one| one.id()).collect()
 }
 
 /// Twenty at one time, twenty one after the other, twenty at one time.

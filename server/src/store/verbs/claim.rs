@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock;
 use crate::model::{
-    Epoch, Event, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run,
+    Epoch, Event, Fence, JobError, JobId, Lease, LeaseFlags, Month, Payload, ReadyKey, RouteId, Run,
     SessionId, Time, Turn, limits,
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{LeaseRow, read_job, read_turn, session_state};
+use crate::store::rows::{LeaseRow, read_turn, session_state};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
@@ -489,31 +489,37 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
     for lease in leases {
         by_month.entry(lease.month).or_default().push(lease.fence.job);
     }
-    let mut jobs: HashMap<JobId, Job> = HashMap::with_capacity(leases.len());
+    let mut rows: HashMap<JobId, Columns> = HashMap::with_capacity(leases.len());
     for (month, of_month) in by_month {
-        for mut row in read_jobs(unit, Place::Month(month), of_month).await? {
-            let job = read_job(&mut row, month)?;
-            jobs.insert(job.id, job);
+        for mut row in read_contents(unit, Place::Month(month), of_month).await? {
+            rows.insert(JobId(row.int()?), row);
         }
     }
     let mut checkpoints = read_checkpoints(unit, leases).await?;
     let mut errors = errors_before(unit, leases).await?;
-    let leased = |lease: &Lease| {
-        let job = jobs.remove(&lease.fence.job)?;
-        let checkpoint = checkpoints.remove(&(job.id, lease.run));
-        let last_error = errors.remove(&job.id);
-        Some((job.id, LeasedJob { lease: lease.clone(), job, checkpoint, last_error, parents: Vec::new() }))
-    };
     let mut found = HashMap::with_capacity(leases.len());
-    found.extend(leases.iter().filter_map(leased));
+    for lease in leases {
+        let job = lease.fence.job;
+        let Some(mut row) = rows.remove(&job) else { continue };
+        let leased = LeasedJob {
+            lease: lease.clone(),
+            create_time: Time(row.int()?),
+            request: row.payload()?,
+            spec: row.json()?,
+            checkpoint: checkpoints.remove(&(job, lease.run)),
+            last_error: errors.remove(&job),
+            parents: Vec::new(),
+        };
+        found.insert(job, leased);
+    }
     Ok(found)
 }
 
-async fn read_jobs(unit: &mut Unit<'_>, place: Place, mut jobs: Vec<JobId>) -> Try<Vec<Columns>> {
+async fn read_contents(unit: &mut Unit<'_>, place: Place, mut jobs: Vec<JobId>) -> Try<Vec<Columns>> {
     jobs.sort_unstable();
     match Ids::of(&jobs) {
-        Ids::InARow(first, last) => unit.fetch(Sql::ReadJobsBetween, place, values![first, last]).await,
-        Ids::Scattered(jobs) => unit.fetch_each(Sql::ReadJobs, place, jobs, ids).await,
+        Ids::InARow(first, last) => unit.fetch(Sql::ReadContentsBetween, place, values![first, last]).await,
+        Ids::Scattered(jobs) => unit.fetch_each(Sql::ReadContents, place, jobs, ids).await,
     }
 }
 

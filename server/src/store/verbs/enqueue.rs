@@ -13,6 +13,7 @@ use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
 use crate::store::value::{Value, key, values};
+use crate::store::verbs::STRETCH_MIN;
 use crate::store::verbs::batch::insert_batches;
 use crate::store::verbs::claim::{LoopKey, lock_loops};
 use crate::store::verbs::family::{Family, cancelled_by_parent};
@@ -78,7 +79,7 @@ fn request_text(id: &str) -> String {
 
 /// The keys that a job takes, each with how long it is remembered.
 pub(super) fn keys_of(job: &Job) -> Vec<(String, Time)> {
-    let Spec { ref_id, request_id, .. } = &job.spec;
+    let Spec { ref_id, request_id, .. } = &*job.spec;
     let mut keys = Vec::new();
     if !request_id.is_empty() {
         keys.push((request_text(request_id), job.create_time.plus(limits::REQUEST_ID_LIFE)));
@@ -404,13 +405,58 @@ pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
     set.map(move |(kind, value)| values![kind.code(), key(&value), id])
 }
 
+/// Puts jobs where claims find them. Where many in a row are alike the database makes their ready rows out of the job rows.
 async fn insert_ready(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
-    let rows = ready.values().map(|row| Ok(row.values()));
-    unit.store(Sql::InsertReady, Place::Fixed, rows).await?;
+    let placed: Vec<(&NewJob, &ReadyRow)> =
+        jobs.iter().filter_map(|new| Some((*new, ready.get(&new.job.id)?))).collect();
+    let (stretches, others): (Vec<_>, Vec<_>) =
+        placed.chunk_by(is_like_the_next).partition(|part| part.len() >= STRETCH_MIN);
+    for part in stretches {
+        ready_stored(unit, part).await?;
+    }
+    let rows: Vec<&ReadyRow> = others.into_iter().flatten().map(|(_, row)| *row).collect();
+    unit.store(Sql::InsertReady, Place::Fixed, rows.into_iter().map(|row| Ok(row.values()))).await?;
     let lives = |new: &&&NewJob| ready.contains_key(&new.job.id);
     let expiring =
         jobs.iter().filter(lives).filter_map(|new| Some(values![new.job.spec.expire_time?, new.job.id]));
     unit.insert(Sql::InsertExpiries, Place::Fixed, expiring.collect()).await?;
+    Ok(())
+}
+
+/// Do two jobs stand in a row, each at home, and differ in nothing but what their own rows say?
+fn is_like_the_next((one, row): &(&NewJob, &ReadyRow), (next, next_row): &(&NewJob, &ReadyRow)) -> bool {
+    let is_at_home = |row: &ReadyRow| row.lane.is_none() && row.home == (row.key.route, row.key.priority);
+    let rest = |new: &NewJob, row: &ReadyRow| {
+        (row.month, row.turn, row.timeout, beside_request(new, row), row.expire_time, row.flags)
+    };
+    next.job.id.0 == one.job.id.0 + 1
+        && is_at_home(row)
+        && is_at_home(next_row)
+        && rest(one, row) == rest(next, next_row)
+}
+
+fn beside_request(new: &NewJob, row: &ReadyRow) -> i64 {
+    row.size - i64::try_from(new.job.request.len()).unwrap_or_default()
+}
+
+async fn ready_stored(unit: &mut Unit<'_>, part: &[(&NewJob, &ReadyRow)]) -> Try<()> {
+    let [(first, row), .., (last, _)] = part else { return Ok(()) };
+    let bound = values![
+        row.month,
+        row.turn.epoch,
+        row.turn.attempt,
+        row.turn.crashes,
+        row.turn.unacknowledged,
+        row.timeout,
+        beside_request(first, row),
+        row.expire_time,
+        row.flags.0,
+        first.job.id,
+        last.job.id,
+    ];
+    if unit.execute(Sql::ReadyStored, Place::Month(row.month), bound).await? != part.len() as u64 {
+        return Err(Fault::other("jobs that were stored a moment ago are missing"));
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The end of attempts: outcomes, retries, releases, reaps.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::clock;
@@ -9,13 +9,14 @@ use crate::model::{
     Month, Next, Payload, ReadyKey, RetryPolicy, Route, RouteId, RouteKind, Run, SessionId, Spec, State,
     TAKEN, Time, Turn, after_attempt,
 };
+use crate::store::caches::GivenOut;
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::{Detail, LeaseRow, OutcomeRow, ReadyRow};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
-use crate::store::value::{Value, key, to_json, values};
+use crate::store::value::{Value, key, payload_values, to_json, values};
 use crate::store::verbs::cancel::read_mark;
 use crate::store::verbs::enqueue::store_all;
 use crate::store::verbs::follow::{Over, Pending, follow};
@@ -114,7 +115,7 @@ impl SqlStore {
         ends: &[Finish],
         on_locked: OnLocked,
     ) -> Try<Verdict> {
-        let leases = take_or_lock(unit, ends, on_locked).await?;
+        let leases = self.take_or_lock(unit, ends, on_locked).await?;
         let now = leases.now;
         let sorted = sort_out(ends, &leases);
         let moves = self.decide(unit, sorted.held, now).await?;
@@ -132,6 +133,79 @@ impl SqlStore {
         self.look_for_repeats(unit, ends, on_locked, &mut answers).await?;
         let answers = answers.into_iter().map(|answer| answer.unwrap_or(Finished::LeaseLost)).collect();
         Ok(Verdict::Finished(answers, wake))
+    }
+
+    /// Takes back the leases of plain successes, and locks those whose end depends on more than is known here.
+    async fn take_or_lock(&self, unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Leases> {
+        let (plain, told) = self.take_back_plain(unit, ends).await?;
+        let gone: HashMap<JobId, Gone> = plain.iter().map(|one| (one.job(), one.gone)).collect();
+        let others = || ends.iter().map(|end| end.fence.job).filter(|job| !gone.contains_key(job));
+        let (mut rows, now) = match told {
+            Some(now) if others().next().is_none() => (HashMap::with_capacity(plain.len()), now),
+            _ => lock_leases(unit, others(), on_locked).await?,
+        };
+        rows.extend(plain.into_iter().map(|one| (one.job(), one.row)));
+        Ok(Leases { rows, gone, now })
+    }
+
+    /// Most ends are successes of leases that this server gave out and on which nothing was noted since. Their rows are known:
+    /// the delete that must come anyway is the lock and the look in one. Tells the time if there are any.
+    async fn take_back_plain(&self, unit: &mut Unit<'_>, ends: &[Finish]) -> Try<(Vec<Plain>, Option<Time>)> {
+        let mut plain = Plain::of(ends, &unit.engine.given_out);
+        if plain.is_empty() {
+            return Ok((plain, None));
+        }
+        let now = unit.now().await?;
+        match self.take_back(unit, &mut plain, now).await {
+            Ok(true) => Ok((plain, Some(now))),
+            Ok(false) | Err(Fault::Duplicate(_)) => {
+                // The next try reads what they are now.
+                unit.engine.given_out.forget(plain.iter().map(Plain::job));
+                Err(Fault::raced("leases that were given out"))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Answers whether all leases were as they are known.
+    async fn take_back(&self, unit: &mut Unit<'_>, plain: &mut [Plain], now: Time) -> Try<bool> {
+        let mut scattered = Vec::new();
+        for part in plain.chunk_by_mut(Plain::is_followed_by) {
+            if part.len() < STRETCH_MIN {
+                scattered.extend(part.iter().map(|one| &one.row));
+            } else if !self.take_back_stretch(unit, part, now).await? {
+                return Ok(false);
+            }
+        }
+        let deleted =
+            unit.execute_each(Sql::DeleteLeases, Place::Fixed, &scattered, guards_of_leases).await?;
+        Ok(deleted == scattered.len() as u64)
+    }
+
+    /// Leases in a row, as one claim gave them out, are named by the first and the last.
+    async fn take_back_stretch(&self, unit: &mut Unit<'_>, part: &mut [Plain], now: Time) -> Try<bool> {
+        for alike in part.chunk_by_mut(|one, next| one.result == next.result) {
+            if alike.len() >= STRETCH_MIN && !self.end_alike(unit, alike, now).await? {
+                return Ok(false);
+            }
+        }
+        let deleted = unit.execute(Sql::DeleteLeasesBetween, Place::Fixed, bounds_of(part)).await?;
+        Ok(deleted == part.len() as u64)
+    }
+
+    /// The database makes the outcomes of leases in a row whose results are the same, most often none.
+    async fn end_alike(&self, unit: &mut Unit<'_>, part: &mut [Plain], now: Time) -> Try<bool> {
+        let Some(Plain { row, result, .. }) = part.first() else { return Ok(true) };
+        // It is learned with the first job that such a session ends in the ordinary way.
+        let Some(name) = self.names.get(row.lease.session).filter(|name| !name.is_empty()) else {
+            return Ok(true);
+        };
+        let outcome = values![Ending::Completed.code(), now, name].into_iter();
+        let bound = outcome.chain(payload_values(result)).chain(bounds_of(part)).collect();
+        let ended = unit.execute(Sql::EndLeasesBetween, Place::Month(row.lease.month), bound).await?;
+        let count = part.len() as u64;
+        part.iter_mut().for_each(|one| one.gone = Gone::Ended);
+        Ok(ended == count)
     }
 
     /// Decides where each job goes. A plain success reads nothing for it.
@@ -306,15 +380,68 @@ struct Held<'f> {
     at: usize,
     end: &'f Finish,
     row: &'f LeaseRow,
-    /// Its row is gone already.
-    is_taken_back: bool,
+    /// None: its row is there.
+    gone: Option<Gone>,
 }
 
-/// The leases of ends, all of them locked by now.
+/// What was done with a lease that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// Its row was deleted.
+    Deleted,
+    /// That, and the outcome was stored.
+    Ended,
+}
+
+/// The leases of ends, all of them locked by now, or gone.
 struct Leases {
     rows: HashMap<JobId, LeaseRow>,
-    taken_back: HashSet<JobId>,
+    gone: HashMap<JobId, Gone>,
     now: Time,
+}
+
+/// A lease whose end depends on nothing but its row, as that is known.
+struct Plain {
+    row: LeaseRow,
+    result: Payload,
+    gone: Gone,
+}
+
+impl Plain {
+    /// Those among the leases of ends, each once, in ascending order of the jobs.
+    fn of(ends: &[Finish], given_out: &GivenOut) -> Vec<Plain> {
+        let is_plain =
+            |end: &&Finish| end.ended == Ended::Completed && end.follow.is_empty() && end.log_sequence == 0;
+        let as_given =
+            |row: &LeaseRow| row.lease.flags == LeaseFlags::default() && row.lease.log_sequence == 0;
+        let known = |end: &Finish| {
+            let row = given_out.get(end.fence).filter(as_given)?;
+            Some(Plain { row, result: end.result.clone(), gone: Gone::Deleted })
+        };
+        let mut plain: Vec<Plain> = ends.iter().filter(is_plain).filter_map(known).collect();
+        plain.sort_by_key(Plain::job);
+        plain.dedup_by_key(|one| one.job());
+        plain
+    }
+
+    fn job(&self) -> JobId {
+        self.row.lease.fence.job
+    }
+
+    /// Does the other one stand right behind it, given out by the same claim?
+    fn is_followed_by(&self, other: &Plain) -> bool {
+        let (one, next) = (&self.row.lease, &other.row.lease);
+        next.fence.job.0 == one.fence.job.0 + 1
+            && next.fence.nonce == one.fence.nonce
+            && next.month == one.month
+    }
+}
+
+/// The bounds of leases in a row that one claim gave out.
+fn bounds_of(part: &[Plain]) -> Vec<Value> {
+    let fences = || part.iter().map(|one| one.row.lease.fence);
+    let (Some(first), Some(last)) = (fences().next(), fences().next_back()) else { return Vec::new() };
+    values![first.job, last.job, first.nonce]
 }
 
 /// A held lease with where its job goes.
@@ -322,7 +449,7 @@ struct Move<'f> {
     held: Held<'f>,
     next: Next,
     /// Read only where something depends on it.
-    spec: Option<Spec>,
+    spec: Option<Box<Spec>>,
 }
 
 impl Move<'_> {
@@ -434,58 +561,6 @@ impl Move<'_> {
     }
 }
 
-/// Takes back the leases of plain successes, and locks those whose end depends on more than is known here.
-async fn take_or_lock(unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Leases> {
-    let plain = take_back_plain(unit, ends).await?;
-    let taken_back: HashSet<JobId> = plain.keys().copied().collect();
-    let others = || ends.iter().map(|end| end.fence.job).filter(|job| !taken_back.contains(job));
-    if others().next().is_none() && !plain.is_empty() {
-        let now = unit.now().await?;
-        return Ok(Leases { rows: plain.into_iter().collect(), taken_back, now });
-    }
-    let (mut rows, now) = lock_leases(unit, others(), on_locked).await?;
-    rows.extend(plain);
-    Ok(Leases { rows, taken_back, now })
-}
-
-/// Most ends are successes of leases that this server gave out and on which nothing was noted since. Their rows are known:
-/// the delete that must come anyway is the lock and the look in one.
-async fn take_back_plain(unit: &mut Unit<'_>, ends: &[Finish]) -> Try<BTreeMap<JobId, LeaseRow>> {
-    let given_out = &unit.engine.given_out;
-    let is_plain =
-        |end: &&Finish| end.ended == Ended::Completed && end.follow.is_empty() && end.log_sequence == 0;
-    let as_given = |row: &LeaseRow| row.lease.flags == LeaseFlags::default() && row.lease.log_sequence == 0;
-    let known = ends.iter().filter(is_plain).filter_map(|end| given_out.get(end.fence).filter(as_given));
-    let rows: BTreeMap<JobId, LeaseRow> = known.map(|row| (row.lease.fence.job, row)).collect();
-    if delete_plain(unit, &rows).await? != rows.len() as u64 {
-        // The next try reads what they are now.
-        unit.engine.given_out.forget(rows.into_keys());
-        return Err(Fault::raced("leases that were given out"));
-    }
-    Ok(rows)
-}
-
-/// Deletes leases on which nothing is noted; answers how many there were. Those of one claim are often in a row, as they were
-/// given out.
-async fn delete_plain(unit: &mut Unit<'_>, leases: &BTreeMap<JobId, LeaseRow>) -> Try<u64> {
-    let held: Vec<&LeaseRow> = leases.values().collect();
-    let fence = |row: &LeaseRow| row.lease.fence;
-    let in_a_row = |one: &&LeaseRow, next: &&LeaseRow| {
-        fence(next).job.0 == fence(one).job.0 + 1 && fence(next).nonce == fence(one).nonce
-    };
-    let (mut deleted, mut scattered) = (0, Vec::new());
-    for part in held.chunk_by(in_a_row) {
-        match part {
-            [first, .., last] if part.len() >= STRETCH_MIN => {
-                let bound = values![fence(first).job, fence(last).job, fence(first).nonce];
-                deleted += unit.execute(Sql::DeleteLeasesBetween, Place::Fixed, bound).await?;
-            }
-            _ => scattered.extend_from_slice(part),
-        }
-    }
-    Ok(deleted + unit.execute_each(Sql::DeleteLeases, Place::Fixed, &scattered, guards_of_leases).await?)
-}
-
 /// Locks the leases of jobs in ascending order, and tells the time.
 pub(super) async fn lock_leases(
     unit: &mut Unit<'_>,
@@ -529,8 +604,7 @@ fn sort_out<'f>(ends: &'f [Finish], leases: &'f Leases) -> Sorted<'f> {
         } else if needs_callback(end, row) {
             sorted.answers[at] = Some(Finished::NeedsCallback);
         } else if taken.insert(end.fence.job) {
-            let is_taken_back = leases.taken_back.contains(&end.fence.job);
-            sorted.held.push(Held { at, end, row, is_taken_back });
+            sorted.held.push(Held { at, end, row, gone: leases.gone.get(&end.fence.job).copied() });
         }
         // A second end of one lease in one batch finds the first one's outcome, like any repeat.
     }
@@ -558,7 +632,7 @@ async fn read_cancels(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<Job
     rows.into_iter().map(read).collect()
 }
 
-async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, (Time, Spec)>> {
+async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<JobId, (Time, Box<Spec>)>> {
     let mut by_month: BTreeMap<Month, Vec<JobId>> = BTreeMap::new();
     let concerned = |one: &&Held<'_>| {
         one.end.ended != Ended::Completed
@@ -577,7 +651,12 @@ async fn read_policies(unit: &mut Unit<'_>, held: &[Held<'_>]) -> Try<HashMap<Jo
     Ok(policies)
 }
 
-fn next_of(one: &Held<'_>, policy: Option<&(Time, Spec)>, cancel: Option<&CancelMark>, now: Time) -> Next {
+fn next_of(
+    one: &Held<'_>,
+    policy: Option<&(Time, Box<Spec>)>,
+    cancel: Option<&CancelMark>,
+    now: Time,
+) -> Next {
     let plain = RetryPolicy::default();
     let at = Circumstances {
         policy: policy.map_or(&plain, |(_, spec)| &spec.retry),
@@ -618,14 +697,16 @@ pub(super) async fn move_jobs(unit: &mut Unit<'_>, month: Month, keys: &[ReadyKe
     Ok(())
 }
 
-/// Stores the outcomes; answers the jobs whose run had one already, with what becomes of this one.
+/// Stores the outcomes that are not yet; answers the jobs whose run had one already, with what becomes of this one.
 async fn end_runs(
     unit: &mut Unit<'_>,
     moves: &[Move<'_>],
     now: Time,
     names: &HashMap<SessionId, String>,
 ) -> Try<(HashMap<JobId, Finished>, Wake)> {
-    let done: Vec<&Move<'_>> = moves.iter().filter(|one| matches!(one.next, Next::Done { .. })).collect();
+    let is_left =
+        |one: &&Move<'_>| matches!(one.next, Next::Done { .. }) && one.held.gone != Some(Gone::Ended);
+    let done: Vec<&Move<'_>> = moves.iter().filter(is_left).collect();
     let mut statuses = read_status(unit, &done).await?;
     let mut by_month: BTreeMap<Month, Vec<OutcomeRow>> = BTreeMap::new();
     for one in &done {
@@ -642,7 +723,7 @@ async fn end_runs(
         over.extend(rows.iter().filter(|row| !refused.contains_key(&row.job)).map(|outcome| {
             let one = of_job.get(&outcome.job);
             let flags = one.map_or(LeaseFlags::default(), |one| one.held.row.lease.flags);
-            Over { outcome, flags, spec: one.and_then(|one| one.spec.as_ref()) }
+            Over { outcome, flags, spec: one.and_then(|one| one.spec.as_deref()) }
         }));
     }
     let followed = follow(unit, &over).await?;
@@ -724,7 +805,7 @@ pub(super) async fn label_endings(unit: &mut Unit<'_>, month: Month, rows: &[Out
 
 async fn delete_leases(unit: &mut Unit<'_>, moves: &[Move<'_>]) -> Try<()> {
     unit.took_back(moves.iter().map(|one| one.held.row.lease.fence.job));
-    let left = moves.iter().filter(|one| !one.held.is_taken_back);
+    let left = moves.iter().filter(|one| one.held.gone.is_none());
     let ended: Vec<&LeaseRow> = left.map(|one| one.held.row).collect();
     if unit.execute_each(Sql::DeleteLeases, Place::Fixed, &ended, guards_of_leases).await?
         != ended.len() as u64

@@ -108,7 +108,7 @@ async fn two_parents_whose_ends_are_told_at_once_free_their_child_once(mut bench
         settle_all(&bench).await;
         assert_eq!(bench.state(id).await, State::Queued);
         let freed = bench.claim(5).await;
-        assert_eq!(freed.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [id]);
+        assert_eq!(freed.iter().map(|leased| leased.id()).collect::<Vec<_>>(), [id]);
         bench.store.finish(&[completed(&freed[0])], OnLocked::Wait).await.unwrap();
     }
 }
@@ -143,7 +143,7 @@ async fn a_lane_passes_on_while_a_job_of_it_is_cancelled(mut bench: Bench) {
     cancelling.await.unwrap().unwrap();
     assert_eq!(bench.state(ids[1]).await, State::Cancelled);
     let next = bench.claim(5).await;
-    assert_eq!(next.iter().map(|leased| leased.job.id).collect::<Vec<_>>(), [ids[2]]);
+    assert_eq!(next.iter().map(|leased| leased.id()).collect::<Vec<_>>(), [ids[2]]);
     bench.store.finish(&[completed(&next[0])], OnLocked::Wait).await.unwrap();
     assert_eq!(bench.store.enter_lanes(Time::NEVER, 10).await.unwrap(), crate::store::Wake::default());
 }
