@@ -115,7 +115,7 @@ pub(crate) const PARENTS: RouteId = RouteId(-1);
 pub(crate) const LANES_DUE: RouteId = RouteId(-2);
 
 impl ReadyRow {
-    /// The first ready row of a run, at home; `job.ready` is where that is.
+    /// The first ready row of a run, at home; `job.ready` is where that is. `ready_stored.sql` makes the same of job rows.
     pub(crate) fn first(job: &Job, turn: Turn, expire_time: Time, lane: Option<RouteId>) -> ReadyRow {
         ReadyRow {
             key: job.ready,

@@ -530,7 +530,7 @@ impl Move<'_> {
         }
     }
 
-    /// The outcome, if the run ended.
+    /// The outcome, if the run ended. `end_leases_between.sql` makes the same of leases of plain successes.
     fn outcome(&self, now: Time, names: &HashMap<SessionId, String>, status: String) -> Option<OutcomeRow> {
         let Next::Done { ending, turn, attempt, error, cancelled } = &self.next else { return None };
         let lease = &self.held.row.lease;
