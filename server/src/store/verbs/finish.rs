@@ -137,27 +137,30 @@ impl SqlStore {
 
     /// Takes back the leases of plain successes, and locks those whose end depends on more than is known here.
     async fn take_or_lock(&self, unit: &mut Unit<'_>, ends: &[Finish], on_locked: OnLocked) -> Try<Leases> {
-        let (plain, told) = self.take_back_plain(unit, ends).await?;
+        let mut told = None;
+        let plain = self.take_back_plain(unit, ends, &mut told).await?;
         let gone: HashMap<JobId, Gone> = plain.iter().map(|one| (one.job(), one.gone)).collect();
         let others = || ends.iter().map(|end| end.fence.job).filter(|job| !gone.contains_key(job));
-        let (mut rows, now) = match told {
-            Some(now) if others().next().is_none() => (HashMap::with_capacity(plain.len()), now),
-            _ => lock_leases(unit, others(), on_locked).await?,
+        let (mut rows, now) = if plain.is_empty() || others().next().is_some() {
+            lock_leases(unit, others(), on_locked).await?
+        } else {
+            (HashMap::with_capacity(plain.len()), now_once(unit, &mut told).await?)
         };
         rows.extend(plain.into_iter().map(|one| (one.job(), one.row)));
         Ok(Leases { rows, gone, now })
     }
 
     /// Most ends are successes of leases that this server gave out and on which nothing was noted since. Their rows are known:
-    /// the delete that must come anyway is the lock and the look in one. Tells the time if there are any.
-    async fn take_back_plain(&self, unit: &mut Unit<'_>, ends: &[Finish]) -> Try<(Vec<Plain>, Option<Time>)> {
+    /// the delete that must come anyway is the lock and the look in one.
+    async fn take_back_plain(
+        &self,
+        unit: &mut Unit<'_>,
+        ends: &[Finish],
+        told: &mut Option<Time>,
+    ) -> Try<Vec<Plain>> {
         let mut plain = Plain::of(ends, &unit.engine.given_out);
-        if plain.is_empty() {
-            return Ok((plain, None));
-        }
-        let now = unit.now().await?;
-        match self.take_back(unit, &mut plain, now).await {
-            Ok(true) => Ok((plain, Some(now))),
+        match self.take_back(unit, &mut plain, told).await {
+            Ok(true) => Ok(plain),
             Ok(false) | Err(Fault::Duplicate(_)) => {
                 // The next try reads what they are now.
                 unit.engine.given_out.forget(plain.iter().map(Plain::job));
@@ -168,12 +171,17 @@ impl SqlStore {
     }
 
     /// Answers whether all leases were as they are known.
-    async fn take_back(&self, unit: &mut Unit<'_>, plain: &mut [Plain], now: Time) -> Try<bool> {
+    async fn take_back(
+        &self,
+        unit: &mut Unit<'_>,
+        plain: &mut [Plain],
+        told: &mut Option<Time>,
+    ) -> Try<bool> {
         let mut scattered = Vec::new();
         for part in plain.chunk_by_mut(Plain::is_followed_by) {
             if part.len() < STRETCH_MIN {
                 scattered.extend(part.iter().map(|one| &one.row));
-            } else if !self.take_back_stretch(unit, part, now).await? {
+            } else if !self.take_back_stretch(unit, part, told).await? {
                 return Ok(false);
             }
         }
@@ -183,9 +191,14 @@ impl SqlStore {
     }
 
     /// Leases in a row, as one claim gave them out, are named by the first and the last.
-    async fn take_back_stretch(&self, unit: &mut Unit<'_>, part: &mut [Plain], now: Time) -> Try<bool> {
+    async fn take_back_stretch(
+        &self,
+        unit: &mut Unit<'_>,
+        part: &mut [Plain],
+        told: &mut Option<Time>,
+    ) -> Try<bool> {
         for alike in part.chunk_by_mut(|one, next| one.result == next.result) {
-            if alike.len() >= STRETCH_MIN && !self.end_alike(unit, alike, now).await? {
+            if alike.len() >= STRETCH_MIN && !self.end_alike(unit, alike, told).await? {
                 return Ok(false);
             }
         }
@@ -193,13 +206,14 @@ impl SqlStore {
         Ok(deleted == part.len() as u64)
     }
 
-    /// The database makes the outcomes of leases in a row whose results are the same, most often none.
-    async fn end_alike(&self, unit: &mut Unit<'_>, part: &mut [Plain], now: Time) -> Try<bool> {
+    /// The database makes the outcomes of leases in a row whose results are the same, or who have none.
+    async fn end_alike(&self, unit: &mut Unit<'_>, part: &mut [Plain], told: &mut Option<Time>) -> Try<bool> {
         let Some(Plain { row, result, .. }) = part.first() else { return Ok(true) };
-        // It is learned with the first job that such a session ends in the ordinary way.
+        // Names of sessions are learned where outcomes are made here.
         let Some(name) = self.names.get(row.lease.session).filter(|name| !name.is_empty()) else {
             return Ok(true);
         };
+        let now = now_once(unit, told).await?;
         let outcome = values![Ending::Completed.code(), now, name].into_iter();
         let bound = outcome.chain(payload_values(result)).chain(bounds_of(part)).collect();
         let ended = unit.execute(Sql::EndLeasesBetween, Place::Month(row.lease.month), bound).await?;
@@ -434,6 +448,14 @@ impl Plain {
         next.fence.job.0 == one.fence.job.0 + 1
             && next.fence.nonce == one.fence.nonce
             && next.month == one.month
+    }
+}
+
+/// The time, asked for once.
+async fn now_once(unit: &mut Unit<'_>, told: &mut Option<Time>) -> Try<Time> {
+    match *told {
+        Some(now) => Ok(now),
+        None => Ok(*told.insert(unit.now().await?)),
     }
 }
 
