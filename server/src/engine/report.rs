@@ -1,7 +1,8 @@
 //! Reports: what a worker process says of the jobs it holds, taken from its one stream.
 //!
 //! Nothing here makes the reading of the stream wait. Each part of a message becomes work of its own; only two orders are
-//! kept: an outcome comes after the log lines of its lease, and a heartbeat is judged after the outcomes before it.
+//! kept: an outcome comes after the log lines of its lease, and the list of leases in a heartbeat is judged after the outcomes
+//! before it. The heartbeat itself waits for nothing: an outcome may wait for a lock that a frozen server holds.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ use crate::store::{
 
 /// What a worker process hears that was told to drain through another server, or before its stream was open.
 const DRAIN_REASON: &str = "the worker process was told to drain";
+/// Time between two tries to store a heartbeat.
+const BEAT_RETRY: Duration = Duration::from_millis(200);
 /// Messages on their way down before their writers wait.
 const DOWN_MAX: usize = 1_024;
 /// Outcomes under way of which none is looked at to forget it.
@@ -49,12 +52,14 @@ pub struct ReportLink {
     work: TaskTracker,
     /// The last write of log lines or checkpoints of a lease that is under way.
     tails: HashMap<JobId, Done>,
-    /// Outcomes that a heartbeat must wait for.
+    /// Outcomes that the list of leases in a heartbeat must wait for.
     before_beat: Vec<Done>,
     /// How many of them it takes to look which are done.
     forget_at: usize,
     open_outcomes: Arc<AtomicUsize>,
     open_bytes: Arc<AtomicI64>,
+    /// Nothing comes any more.
+    ended: CancellationToken,
 }
 
 impl Engine {
@@ -89,6 +94,7 @@ impl Engine {
             forget_at: FORGET_AT_MIN,
             open_outcomes: Arc::default(),
             open_bytes: Arc::default(),
+            ended: CancellationToken::new(),
         };
         Ok((report, receiver))
     }
@@ -114,6 +120,7 @@ impl ReportLink {
 
     /// Waits until everything taken is answered.
     pub async fn finish(self) {
+        self.ended.cancel();
         self.work.close();
         self.work.wait().await;
     }
@@ -254,13 +261,19 @@ impl ReportLink {
         link.touch();
         // A worker process may beat on another stream for a while; what it has to hear goes where it beats.
         link.attach(self.down.clone());
-        let before = self.before_beat.clone();
+        link.has_beaten(heartbeat.beat);
+        let (before, ended) = (self.before_beat.clone(), self.ended.clone());
         self.work.spawn(async move {
+            let Some(answer) = engine.renew(&link, heartbeat.beat, &ended).await else { return };
+            if !heeds(&link, answer) {
+                return;
+            }
+            let _ = down.send(Down::Beat { beat: heartbeat.beat, lease_time: link.lease_time }).await;
             for outcome in before {
                 outcome.cancelled().await;
             }
-            if let Err(error) = engine.beat(&link, heartbeat, &down).await {
-                tracing::warn!(session = ?link.id, %error, "a heartbeat could not be taken");
+            if let Err(error) = engine.take_inventory(&link, heartbeat, &down).await {
+                tracing::warn!(session = ?link.id, %error, "the leases of a heartbeat could not be judged");
             }
         });
     }
@@ -344,30 +357,31 @@ impl Engine {
         ack_of(fence, finished, link)
     }
 
-    /// Renews the session and acts on what its inventory tells.
-    async fn beat(
-        &self,
-        link: &Arc<SessionLink>,
-        heartbeat: Heartbeat,
-        down: &mpsc::Sender<Down>,
-    ) -> Result<()> {
-        let beat = Beat { session: link.id, beat: heartbeat.beat, server: self.core.server };
-        match self.beats.join(beat).await? {
-            BeatAnswer::Lost => {
-                link.mark_lost();
-                return Ok(());
+    /// Renews the session as soon as the database takes it: a short outage must not cost the time until the next heartbeat.
+    /// None when that has come, or the stream has ended.
+    async fn renew(&self, link: &SessionLink, beat: i64, ended: &CancellationToken) -> Option<BeatAnswer> {
+        let renewal = Beat { session: link.id, beat, server: self.core.server };
+        let mut is_told = false;
+        loop {
+            match self.beats.join(renewal).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if is_told => {}
+                Err(error) => {
+                    tracing::warn!(session = ?link.id, %error, "a heartbeat could not be stored: trying on");
+                    is_told = true;
+                }
             }
-            BeatAnswer::Draining if !link.is_draining() => {
-                link.mark_draining(DRAIN_REASON.into(), limits::WORKER_DRAIN);
+            tokio::select! {
+                () = ended.cancelled() => return None,
+                () = tokio::time::sleep(BEAT_RETRY) => {}
             }
-            BeatAnswer::Draining | BeatAnswer::Renewed => {}
+            if !link.is_last_beat(beat) {
+                return None;
+            }
         }
-        link.touch();
-        let lease_time = link.lease_time;
-        let _ = down.send(Down::Beat { beat: heartbeat.beat, lease_time }).await;
-        self.take_inventory(link, heartbeat, down).await
     }
 
+    /// Acts on what the list of leases in a heartbeat tells.
     async fn take_inventory(
         &self,
         link: &Arc<SessionLink>,
@@ -409,6 +423,22 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Acts on what a renewal was answered; does the session live?
+fn heeds(link: &SessionLink, answer: BeatAnswer) -> bool {
+    match answer {
+        BeatAnswer::Lost => {
+            link.mark_lost();
+            return false;
+        }
+        BeatAnswer::Draining if !link.is_draining() => {
+            link.mark_draining(DRAIN_REASON.into(), limits::WORKER_DRAIN);
+        }
+        BeatAnswer::Draining | BeatAnswer::Renewed => {}
+    }
+    link.touch();
+    true
 }
 
 impl Core {

@@ -1,7 +1,7 @@
 //! Sessions: worker processes that are attached to this server.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(crate) struct SessionLink {
     /// The way down to the worker process, if its stream is open here.
     down: Mutex<Option<mpsc::Sender<Down>>>,
     last_seen: Mutex<Instant>,
+    /// The highest heartbeat that came here.
+    beat: AtomicI64,
 }
 
 impl SessionLink {
@@ -56,6 +58,7 @@ impl SessionLink {
             exclusive: Mutex::default(),
             down: Mutex::default(),
             last_seen: Mutex::new(clock::instant()),
+            beat: AtomicI64::new(0),
         }
     }
 
@@ -139,6 +142,16 @@ impl SessionLink {
     pub(crate) fn mark_draining(&self, reason: String, grace: Duration) {
         self.draining.store(true, Ordering::Relaxed);
         self.tell(Down::Drain { reason, grace });
+    }
+
+    /// A heartbeat came.
+    pub(crate) fn has_beaten(&self, beat: i64) {
+        self.beat.fetch_max(beat, Ordering::Relaxed);
+    }
+
+    /// Has none come since?
+    pub(crate) fn is_last_beat(&self, beat: i64) -> bool {
+        self.beat.load(Ordering::Relaxed) <= beat
     }
 
     pub(crate) fn touch(&self) {

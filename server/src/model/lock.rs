@@ -52,17 +52,16 @@ pub struct HoldTime {
 }
 
 impl HoldTime {
-    /// Is it over at `now`, all outages of ours allowed for? `amnesty_from` is when the latest one was noticed.
+    /// Is it over at `now`, all outages of ours allowed for? `amnesty_from` is when the latest one was noticed. It has one
+    /// lease time from its renewal, from the end of an outage and from when its server came back, whose renewals wait that
+    /// it has not taken yet; and one more while that server is silent, to find another.
     pub fn is_over(&self, now: Time, amnesty_from: Option<Time>, silent_after: Duration) -> bool {
-        let in_amnesty = amnesty_from.is_some_and(|from| now < from.plus(self.lease_time));
-        let time = match self.server {
-            // A server that has just come back has renewals waiting that it has not taken yet.
-            Some((beat, since)) if beat.plus(silent_after) >= now => {
-                self.expire_time.max(since.plus(self.lease_time))
-            }
-            _ => self.expire_time.plus(self.lease_time),
-        };
-        !in_amnesty && time < now
+        let since = self.server.map(|(_, since)| since);
+        let restarts = [amnesty_from, since].into_iter().flatten().map(|time| time.plus(self.lease_time));
+        let time = restarts.fold(self.expire_time, Time::max);
+        let server_lives = self.server.is_some_and(|(beat, _)| beat.plus(silent_after) >= now);
+        let grace = if server_lives { Duration::ZERO } else { self.lease_time };
+        time.plus(grace) < now
     }
 }
 
@@ -107,8 +106,16 @@ mod tests {
 
     #[test]
     fn an_outage_gives_it_one_lease_time_from_when_it_was_noticed() {
-        assert!(!over(held(Some((150, 1))), 150, Some(130)));
-        assert!(over(held(Some((160, 1))), 160, Some(130)));
+        assert!(!over(held(Some((160, 1))), 160, Some(130)));
+        assert!(over(held(Some((161, 1))), 161, Some(130)));
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_after_an_outage_gives_it_both() {
+        for (server, amnesty) in [((131, 1), Some(130)), ((131, 130), None)] {
+            assert!(!over(held(Some(server)), 190, amnesty));
+            assert!(over(held(Some(server)), 191, amnesty));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use haulier_tests::{
     Database, HandWorker, Registration, Server, figure, monotonic, on_both, on_two_servers, refusal, until,
 };
 use pb::{AttemptOutcome, FailureReason, JobOptions, JobState, ReportErrorCode, RetryPolicy, WorkerState};
+use sqlx::Connection as _;
 use tonic::Code;
 
 /// The lease time of [`Registration::short_lived`].
@@ -38,6 +39,7 @@ on_both!(
 
 on_two_servers!(
     a_session_works_through_any_server,
+    a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock,
     a_frozen_server_that_comes_back_leaves_its_workers_time_to_be_heard,
 );
 
@@ -372,6 +374,27 @@ async fn a_frozen_server_that_comes_back_leaves_its_workers_time_to_be_heard(
     talk.say(beat).await;
     talk.beat_taken(2).await;
     assert_eq!(worker.end_well(&job.lease, completed("1")).await, JobState::Completed);
+}
+
+/// A frozen server may hold the lock on a row that an outcome needs: that must not cost the worker process its lease.
+async fn a_heartbeat_does_not_wait_for_an_outcome_that_waits_for_a_lock(server: &Server, _replica: &Server) {
+    server.enqueue(command("work")).await;
+    let mut worker = HandWorker::begin(server, Registration::short_lived(&["work"])).await;
+    let job = worker.claim_one().await;
+    let mut talk = worker.converse().await;
+    let mut other = sqlx::MySqlConnection::connect(server.database_url()).await.unwrap();
+    let mut frozen = other.begin().await.unwrap();
+    let lock = "SELECT job_id FROM haulier_job_lease WHERE job_id = ? FOR UPDATE";
+    sqlx::query(lock).bind(job.job_id).fetch_one(&mut *frozen).await.unwrap();
+    let outcome = Some(completed("1"));
+    let outcome = pb::OutcomeReport { lease: job.lease.clone(), log_sequence: 0, outcome };
+    talk.say(pb::ReportJobsRequest { outcomes: vec![outcome], ..Default::default() }).await;
+    let beat = worker.heartbeat(&[&job.lease]);
+    talk.say(beat).await;
+    talk.beat_taken(1).await;
+    assert_eq!(server.summary(job.job_id).await.state(), JobState::Running, "the lock is held still");
+    frozen.rollback().await.unwrap();
+    talk.ack(&job.lease, |ack| ack.outcome_stored).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

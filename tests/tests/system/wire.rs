@@ -256,6 +256,25 @@ async fn a_server_outlives_an_outage_of_its_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_of_an_outage_of_the_database_counts_as_soon_as_that_is_back() {
+    let mut database = mariadb::MariaDb::start().expect("a MariaDB of our own");
+    let server = Server::start(Database::Url(database.database().expect("a fresh database"))).await;
+    let mut worker = HandWorker::register(&server, &["work"]).await;
+    let mut talk = worker.converse().await;
+    database.kill9().expect("a running database can be killed");
+    until("the server is not ready", || async {
+        http_get(server.port(), "/readyz").await.ok().filter(|answer| answer.status == 503).map(|_| ())
+    })
+    .await;
+    let beat = worker.heartbeat(&[]);
+    talk.say(beat).await;
+    database.restart().expect("a killed database starts again");
+    let begun = monotonic();
+    talk.beat_taken(1).await;
+    figure(&format!("stored {:?} after the database was back", monotonic() - begun));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_is_refused_with_a_clear_message() {
     let server = Server::start(Database::Sqlite).await;
     let log_path = server.folder().join("second.log");

@@ -182,7 +182,8 @@ async fn a_lock_renewed_through_a_silent_server_is_held_for_one_lease_time_more(
     let elsewhere = LockOrder { server: ServerId(8), ..order("anna", SHORT) };
     bench.store.tick(ServerId(8), &ServerAbout::default(), false).await.unwrap();
     bench.store.acquire_lock(&elsewhere).await.unwrap();
-    bench.meddle("UPDATE {p}server SET beat_time = beat_time - 4000000 WHERE server_id = 8").await;
+    let silent = "beat_time = beat_time - 4000000, alive_since = alive_since - 7200000000";
+    bench.meddle(&format!("UPDATE {{p}}server SET {silent} WHERE server_id = 8")).await;
     bench
         .meddle("UPDATE {p}named_lock SET lease_time = 3600000000, expire_time = expire_time - 100000")
         .await;

@@ -230,8 +230,8 @@ export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*
 
 /**
  * One message up. Whatever it carries is taken in this order: logs, checkpoints, progress, received, outcomes, heartbeat. So
- * an outcome finds its log lines stored, and a heartbeat is judged after the outcomes before it. All fields may be left out,
- * and at most 4 MiB are sent at once.
+ * an outcome finds its log lines stored, and the leases that a heartbeat lists are judged after the outcomes before it; the
+ * session is renewed at once, whatever they wait for. All fields may be left out, and at most 4 MiB are sent at once.
  *
  * @generated from message haulier.v1.ReportJobsRequest
  */
