@@ -89,14 +89,26 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// Was this actor ever killed, frozen, or kept from running by the machine for so long that its lease may have run out?
-    pub(super) fn had_reason_to_fall_silent(&self, actor: &str) -> bool {
+    /// Was this worker process killed, frozen, or kept from running by the machine for so long that its lease may have run
+    /// out, while it held the attempt of `epoch`? It held it from its start until another took the job at the latest.
+    pub(super) fn had_reason_to_fall_silent(&self, actor: &str, job: i64, epoch: i64) -> bool {
+        let of_job = |start: &&Start<'_>| start.job == job;
+        let held = self.starts.iter().filter(of_job).find(|start| start.epoch == epoch);
+        let next =
+            self.starts.iter().filter(of_job).filter(|start| start.epoch > epoch).map(|start| start.at).min();
+        let (begun, over) = (held.map_or(0, |start| start.at), next.unwrap_or(u64::MAX));
+        let meanwhile = |from: u64, to: u64| from < over && to > begun;
         let struck = |broken: &Breakage<'_>| {
-            broken.target == actor && matches!(broken.fault, Fault::WorkerKilled | Fault::WorkerFrozen)
+            broken.target == actor
+                && matches!(broken.fault, Fault::WorkerKilled | Fault::WorkerFrozen)
+                && meanwhile(broken.from, broken.to)
         };
         let half_lease = self.evidence.lease.as_nanos() as u64 / 2;
         self.breakages.iter().any(struck)
-            || self.stalls.iter().any(|(who, from, to)| *who == actor && to - from > half_lease)
+            || self
+                .stalls
+                .iter()
+                .any(|&(who, from, to)| who == actor && to - from > half_lease && meanwhile(from, to))
     }
 
     /// Time between two points in which a server or the database was away, and the lease time that follows each outage.

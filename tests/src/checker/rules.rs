@@ -135,7 +135,7 @@ fn g03_no_attempt_starts_twice(facts: &Facts<'_>, verdict: &mut Verdict) {
             let revoked = match record.map(|attempt| attempt.end) {
                 Some(AttemptEnd::Crashed | AttemptEnd::Released | AttemptEnd::TimedOut) => true,
                 Some(_) => false,
-                None => facts.had_reason_to_fall_silent(start.actor),
+                None => facts.had_reason_to_fall_silent(start.actor, job, start.epoch),
             };
             if !revoked {
                 let (epoch, actor) = (start.epoch, start.actor);
@@ -302,7 +302,7 @@ fn g06_one_requeue_one_run(facts: &Facts<'_>, verdict: &mut Verdict) {
 fn g07_only_silent_workers_lost_leases(facts: &Facts<'_>, verdict: &mut Verdict) {
     for job in &facts.evidence.jobs {
         for attempt in job.attempts.iter().filter(|attempt| attempt.end == AttemptEnd::Crashed) {
-            if !facts.had_reason_to_fall_silent(&attempt.worker) {
+            if !facts.had_reason_to_fall_silent(&attempt.worker, job.id, attempt.epoch) {
                 verdict.find(
                     7,
                     format!("job {} was taken from {}, which lived all the time", job.id, attempt.worker),

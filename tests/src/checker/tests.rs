@@ -270,6 +270,17 @@ fn a_lease_taken_from_a_worker_that_lived_is_found() {
 }
 
 #[test]
+fn a_lease_taken_from_a_worker_before_it_was_killed_is_found() {
+    found(7, |evidence| {
+        for record in &mut evidence.records {
+            if matches!(record.event, Event::Broken { .. } | Event::Healed { .. }) {
+                record.at += 8 * SECOND;
+            }
+        }
+    });
+}
+
+#[test]
 fn a_worker_that_the_machine_did_not_let_run_may_lose_its_leases() {
     let mut evidence = good();
     evidence.records.retain(|record| !matches!(record.event, Event::Broken { .. } | Event::Healed { .. }));
