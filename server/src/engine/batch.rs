@@ -42,7 +42,10 @@ impl Core {
         let items: Vec<BatchItem> = call.items.into_iter().map(|item| with_batch(item, &batch_id)).collect();
         let mut prepared = self.prepare_all(items).await?;
         if let Some(first) = prepared.first_mut() {
-            first.spec.request_id = call.request_id.clone();
+            // Neighbours share what they ask for, but not this.
+            if !call.request_id.is_empty() {
+                Arc::make_mut(&mut first.spec).request_id = call.request_id.clone();
+            }
         }
         let mut fates = vec![Fate::New; prepared.len()];
         for _ in 0..limits::TRANSACTION_TRIES_MAX {
@@ -281,9 +284,10 @@ fn new_places(fates: &[Fate]) -> impl Iterator<Item = usize> {
 
 /// The request id goes with the first job that is really stored.
 fn move_request(prepared: &mut [Prepared], fates: &[Fate], request_id: &str) {
-    prepared.iter_mut().for_each(|one| one.spec.request_id.clear());
+    let named = prepared.iter_mut().filter(|one| !one.spec.request_id.is_empty());
+    named.for_each(|one| Arc::make_mut(&mut one.spec).request_id.clear());
     if let Some(at) = new_places(fates).next() {
-        prepared[at].spec.request_id = request_id.to_owned();
+        Arc::make_mut(&mut prepared[at].spec).request_id = request_id.to_owned();
     }
 }
 
@@ -292,14 +296,13 @@ fn request_of(prepared: &[Prepared]) -> String {
 }
 
 fn existing(view: &View, now: crate::model::Time) -> EnqueueAnswer {
-    let ref_id = view.job.spec.ref_id.clone();
-    EnqueueAnswer { job: view.job.id, ref_id, created: false, state: view.state(now) }
+    EnqueueAnswer { job: view.job.id, ref_id: view.job.ref_id(), created: false, state: view.state(now) }
 }
 
 fn answers_of(new: &[NewJob], answers: &[Enqueued], fates: Vec<Fate>) -> Vec<EnqueueAnswer> {
     let mut stored = new.iter().zip(answers).map(|(new, what)| EnqueueAnswer {
         job: new.job.id,
-        ref_id: new.job.spec.ref_id.clone(),
+        ref_id: new.job.ref_id(),
         created: true,
         state: match what {
             Enqueued::Waiting(Wait::Turn(_) | Wait::Parents) => State::Blocked,

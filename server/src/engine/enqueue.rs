@@ -74,7 +74,7 @@ impl Engine {
         unit(async move {
             let view = core.view(job).await?;
             let state = view.state(core.clock.now());
-            let ref_id = view.job.spec.ref_id;
+            let ref_id = view.job.ref_id();
             Ok((view.job.digest == digest).then_some(EnqueueAnswer { job, ref_id, created: false, state }))
         })
         .await
@@ -158,7 +158,7 @@ impl EnqueueWork {
 }
 
 fn stored(new: NewJob, what: Enqueued, now: Time) -> Stored {
-    Stored { job: new.job.id, ref_id: new.job.spec.ref_id, what, ready_time: new.job.ready.ready_time, now }
+    Stored { job: new.job.id, ref_id: new.job.ref_id(), what, ready_time: new.job.ready.ready_time, now }
 }
 
 /// Waiting claims that this transaction hands jobs to.

@@ -154,7 +154,7 @@ impl Core {
         let (holder, before) = self.store.lane_line(lane, view.job.ready.ready_time).await?;
         let name = &view.job.spec.worker.name;
         if let Some(run) = holder.filter(|holder| holder.is_transient()) {
-            let known = self.transients.view(run).map(|view| view.job.spec.ref_id);
+            let known = self.transients.view(run).map(|view| view.job.ref_id());
             let ref_id = known.unwrap_or_else(|| "of another server".into());
             let sentence = format!("a transient run ({ref_id}) has the named worker {name}");
             let details =

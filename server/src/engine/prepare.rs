@@ -2,6 +2,7 @@
 //! digest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{BatchItem, Core, EnqueueCall, Error, ParentKey, Result, Violation};
 use crate::model::{
@@ -13,7 +14,8 @@ use crate::store::{NewJob, Payloads, StoreError};
 /// A job ready to be stored, but for its id.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
-    pub(crate) spec: Box<Spec>,
+    /// One and the same for neighbours that differ in nothing but their requests.
+    pub(crate) spec: Arc<Spec>,
     pub(crate) request: Payload,
     pub(crate) digest: [u8; 16],
     pub(crate) ref_policy: RefPolicy,
@@ -55,12 +57,9 @@ impl Prepared {
     }
 
     fn job(&self, (id, month): (JobId, Month), route: RouteId, now: Time) -> Job {
-        let mut spec = self.spec.clone();
+        let mut spec = Arc::clone(&self.spec);
         if let Some(delay) = self.delay {
-            spec.run_after = Some(now.plus(delay));
-        }
-        if spec.ref_id.is_empty() {
-            spec.ref_id = generated_ref(id, now);
+            Arc::make_mut(&mut spec).run_after = Some(now.plus(delay));
         }
         let ready_time = spec.run_after.map_or(now, |after| after.max(now));
         let ready = ReadyKey { route, priority: spec.priority, ready_time, job: id };
@@ -77,18 +76,6 @@ impl Prepared {
             digest: self.digest,
         }
     }
-}
-
-/// A ref id for a job that was given none: `~`, the id, and when it was made, so that it names one job of one database
-/// and needs no row of its own to be found.
-fn generated_ref(id: JobId, now: Time) -> String {
-    format!("~{id}-{:x}", now.0)
-}
-
-/// The job and creation time that a generated ref id names.
-pub(crate) fn read_generated_ref(ref_id: &str) -> Option<(JobId, Time)> {
-    let (id, made) = ref_id.strip_prefix('~')?.split_once('-')?;
-    Some((JobId(id.parse().ok()?), Time(i64::from_str_radix(made, 16).ok()?)))
 }
 
 /// A parent as it was found.
@@ -115,8 +102,9 @@ impl Core {
             false => items.iter().map(|item| options_path(&item.field, &item.call.spec.work)).collect(),
         };
         let mut prepared = Vec::with_capacity(items.len());
+        let mut asked = Asked::default();
         for item in items {
-            prepared.push(self.prepare_one(item, &places, &found)?);
+            prepared.push(self.prepare_one(item, &places, &found, &mut asked)?);
         }
         // Who names nobody waits for nobody here.
         if !places.is_empty() {
@@ -130,6 +118,7 @@ impl Core {
         item: BatchItem,
         places: &HashMap<String, usize>,
         found: &HashMap<ParentKey, Parent>,
+        asked: &mut Asked,
     ) -> Result<Prepared> {
         let EnqueueCall { mut spec, request, ref_policy, delay, parents } = item.call;
         let (mut waits, mut locals, mut doomed_by) = (Vec::new(), Vec::new(), None);
@@ -172,10 +161,11 @@ impl Core {
         waits.sort_unstable_by_key(|wait| wait.parent);
         waits.dedup_by_key(|wait| wait.parent);
         spec.parent_id = spec.parent_id.or(spec.depends_on.first().map(|first| first.parent));
-        let digest = content_digest(&mut spec, &request, delay, &keys);
         if !spec.worker.is_own {
             spec.worker.name = self.commands.worker_of(&spec.work);
         }
+        let (spec, text) = asked.keep(spec);
+        let digest = content_digest(text, &request, delay, &keys);
         Ok(Prepared { spec, request, digest, ref_policy, delay, waits, locals, doomed_by })
     }
 
@@ -234,8 +224,11 @@ impl Core {
                 condition: *condition,
             };
             let locals: Vec<Dependency> = one.locals.iter().map(local).collect();
-            job.spec.depends_on.extend(&locals);
-            job.spec.parent_id = job.spec.parent_id.or(locals.first().map(|first| first.parent));
+            if let Some(first) = locals.first() {
+                let spec = job.spec_mut();
+                spec.depends_on.extend(&locals);
+                spec.parent_id = spec.parent_id.or(Some(first.parent));
+            }
             let lane = job.spec.lane().and_then(|_| lanes.next());
             let parents = one.waits.iter().chain(&locals).copied().collect();
             NewJob { job, handoff: None, lane, parents, doomed_by: one.doomed_by }
@@ -294,18 +287,42 @@ fn refuse_circles(prepared: &[Prepared], fields: &[String]) -> Result<()> {
     Err(Error::Invalid(wrong.collect()))
 }
 
-/// Two calls with the same digest ask for the same job. What identifies the call rather than the job is left out.
+/// What the item before asked for, and its text for a digest: most often the next asks for the same, and keeps it with it.
+#[derive(Default)]
+struct Asked(Option<(Arc<Spec>, Vec<u8>)>);
+
+impl Asked {
+    fn keep(&mut self, mut spec: Box<Spec>) -> (Arc<Spec>, &[u8]) {
+        let last = self.0.take().filter(|(last, _)| **last == *spec);
+        let (spec, text) = self.0.insert(last.unwrap_or_else(|| {
+            let text = digest_text(&mut spec);
+            (Arc::from(spec), text)
+        }));
+        (Arc::clone(spec), text)
+    }
+}
+
+/// What is asked for, as JSON. What identifies the call rather than the job is left out, and what the command says.
+fn digest_text(spec: &mut Spec) -> Vec<u8> {
+    let of_the_call =
+        [&mut spec.request_id, &mut spec.traceparent, &mut spec.tracestate, &mut spec.enqueued_by]
+            .map(std::mem::take);
+    let named = if spec.worker.is_own { String::new() } else { std::mem::take(&mut spec.worker.name) };
+    let text = serde_json::to_vec(spec).unwrap_or_default();
+    [spec.request_id, spec.traceparent, spec.tracestate, spec.enqueued_by] = of_the_call;
+    if !spec.worker.is_own {
+        spec.worker.name = named;
+    }
+    text
+}
+
+/// Two calls with the same digest ask for the same job.
 fn content_digest(
-    spec: &mut Spec,
+    spec: &[u8],
     request: &Payload,
     delay: Option<std::time::Duration>,
     local_parents: &[String],
 ) -> [u8; 16] {
-    let of_the_call =
-        [&mut spec.request_id, &mut spec.traceparent, &mut spec.tracestate, &mut spec.enqueued_by]
-            .map(std::mem::take);
-    let text = serde_json::to_vec(spec).unwrap_or_default();
-    [spec.request_id, spec.traceparent, spec.tracestate, spec.enqueued_by] = of_the_call;
     let (kind, body, content_type): (&[u8], &[u8], &[u8]) = match request {
         Payload::None => (b"none", b"", b""),
         Payload::Json(json) => (b"json", json, b""),
@@ -313,7 +330,7 @@ fn content_digest(
     };
     let delay = delay.map_or(0, |delay| delay.as_nanos()).to_be_bytes();
     let locals = local_parents.join("\n");
-    digest([text.as_slice(), kind, content_type, body, delay.as_slice(), locals.as_bytes()])
+    digest([spec, kind, content_type, body, delay.as_slice(), locals.as_bytes()])
 }
 
 #[cfg(test)]
@@ -322,7 +339,7 @@ mod tests {
 
     fn item(local: &[usize]) -> Prepared {
         Prepared {
-            spec: Box::new(Spec::new(Work::Command("work".into()))),
+            spec: Arc::new(Spec::new(Work::Command("work".into()))),
             request: Payload::None,
             digest: [0; 16],
             ref_policy: RefPolicy::Fail,
@@ -331,6 +348,40 @@ mod tests {
             locals: local.iter().map(|at| (*at, Condition::Success)).collect(),
             doomed_by: None,
         }
+    }
+
+    fn asking(change: impl FnOnce(&mut Spec)) -> Box<Spec> {
+        let mut spec = Spec::new(Work::Command("work".into()));
+        change(&mut spec);
+        Box::new(spec)
+    }
+
+    #[test]
+    fn neighbours_that_ask_for_the_same_share_it_and_no_others_do() {
+        let mut asked = Asked::default();
+        let mut keep = |spec| asked.keep(spec).0;
+        let first = keep(asking(|_| {}));
+        assert!(Arc::ptr_eq(&first, &keep(asking(|_| {}))));
+        let other = keep(asking(|spec| spec.priority += 1));
+        assert!(!Arc::ptr_eq(&first, &other) && other.priority == first.priority + 1);
+        let user = keep(asking(|spec| spec.enqueued_by = "ann".into()));
+        assert_eq!(user.enqueued_by, "ann");
+    }
+
+    #[test]
+    fn a_digest_is_of_what_is_asked_for_and_of_neither_the_call_nor_the_command() {
+        let digest = |spec| {
+            let mut asked = Asked::default();
+            content_digest(asked.keep(spec).1, &Payload::None, None, &[])
+        };
+        let plain = digest(asking(|_| {}));
+        assert_eq!(plain, digest(asking(|spec| spec.request_id = "r".into())));
+        assert_eq!(plain, digest(asking(|spec| spec.traceparent = "t".into())));
+        assert_eq!(plain, digest(asking(|spec| spec.worker.name = "as the command says".into())));
+        let named =
+            |spec: &mut Spec| (spec.worker.name, spec.worker.is_own) = ("as the caller says".into(), true);
+        assert_ne!(plain, digest(asking(named)));
+        assert_ne!(plain, digest(asking(|spec| spec.tag = "t".into())));
     }
 
     fn judge(prepared: &[Prepared]) -> Result<()> {

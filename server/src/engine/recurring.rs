@@ -238,7 +238,7 @@ impl Core {
             call.spec.request_id = request_id.to_owned();
             let now = self.clock.now();
             let job = self.new_run(call).await?;
-            let (id, ref_id) = (job.job.id, job.job.spec.ref_id.clone());
+            let (id, ref_id) = (job.job.id, job.job.ref_id());
             let mut standing = task.standing.clone();
             standing.note_run(now, id, ref_id.clone());
             let (task_id, due) = (task.id, task.standing.next_time);
@@ -275,7 +275,7 @@ impl Core {
     /// Runs a task now whose runs are not stored.
     async fn trigger_transient(self: &Arc<Self>, task: Task) -> Result<Triggered> {
         let call = run_call(&task, None, Vec::new());
-        let ref_id = self.run_detached(call.spec, call.request).await?.job.spec.ref_id;
+        let ref_id = self.run_detached(call.spec, call.request).await?.job.ref_id();
         let now = self.clock.now();
         self.change_standing(&task.name, |task, _| {
             task.standing.note_transient(now, ref_id.clone());
@@ -295,10 +295,10 @@ impl Core {
         let Some((_, Enqueued::SameRequest(job))) = taken.into_iter().next() else {
             return Err(Error::Internal("the ref id of a triggered run is taken".into()));
         };
-        let spec = self.view(job).await?.job.spec;
-        match spec.task {
-            Some(TaskRun { task: of, due: None, .. }) if of == task => {
-                Ok(Triggered { job, ref_id: spec.ref_id, created: false })
+        let known = self.view(job).await?.job;
+        match &known.spec.task {
+            Some(TaskRun { task: of, due: None, .. }) if *of == task => {
+                Ok(Triggered { job, ref_id: known.ref_id(), created: false })
             }
             _ => Err(Error::RequestReused(request_id.to_owned())),
         }
@@ -596,7 +596,7 @@ impl Core {
         };
         match self.tick_of(&change.task, time, verdict).await? {
             Ok(job) => {
-                let (id, ref_id) = (job.job.id, job.job.spec.ref_id.clone());
+                let (id, ref_id) = (job.job.id, job.job.ref_id());
                 change.task.standing.note_run(time, id, ref_id);
                 change.decisions.push(Decision::Job(time, id));
                 change.jobs.push(job);

@@ -199,7 +199,7 @@ impl Core {
             run_time: now,
             create_time: now,
             ready: ReadyKey { route: RouteId::default(), priority: spec.priority, ready_time: now, job: id },
-            spec,
+            spec: Arc::from(spec),
             request,
             digest: [0; 16],
         };

@@ -105,7 +105,7 @@ impl Transients {
         let NewRun { job, lane, patience } = new;
         inner.make_room(job.request.len() + RUN_BYTES)?;
         if inner.refs.contains_key(&job.spec.ref_id) {
-            return Err(Error::RefTaken { ref_id: job.spec.ref_id, job: JobId(0) });
+            return Err(Error::RefTaken { ref_id: job.ref_id(), job: JobId(0) });
         }
         inner.refs.insert(job.spec.ref_id.clone(), job.id);
         inner.waiting.push(job.id);
@@ -637,7 +637,7 @@ mod tests {
             run_time: Time(0),
             create_time: Time(0),
             ready: ReadyKey { route: RouteId(0), priority: 15, ready_time: Time(0), job: id },
-            spec,
+            spec: spec.into(),
             request: Payload::Json(vec![b' '; bytes].into()),
             digest: [0; 16],
         };
@@ -705,7 +705,7 @@ mod tests {
         let runs = Transients::default();
         for (number, priority) in [(1, 15), (2, 20), (3, 20), (4, 5)] {
             let mut new = run(number, &ref_id(number), 0);
-            new.job.spec.priority = priority;
+            new.job.spec_mut().priority = priority;
             runs.add(new).unwrap();
         }
         assert_eq!(runs.first_waiting(|_| true), Some(JobId(-2)));

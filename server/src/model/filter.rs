@@ -74,7 +74,7 @@ impl Filter {
             && self.args.iter().all(|(key, value)| spec.args.get(key) == Some(value))
             && is_or_empty(&self.recurring_task, spec.task.as_ref().map_or("", |run| &run.name))
             && is_or_empty(&self.reply_to, spec.reply.as_ref().map_or("", |reply| reply.to.as_str()))
-            && spec.ref_id.starts_with(&self.ref_id_prefix)
+            && (self.ref_id_prefix.is_empty() || view.job.ref_id().starts_with(&self.ref_id_prefix))
             && self.create_time_from.is_none_or(|from| view.job.create_time >= from)
             && self.create_time_to.is_none_or(|to| view.job.create_time < to)
             && self.matches_error_code(view)
@@ -130,7 +130,7 @@ impl Filter {
             Work::Command(command) => within(command),
             Work::Api { target, method } => within(target) || within(method),
         };
-        work || within(&view.job.spec.ref_id)
+        work || within(&view.job.ref_id())
             || within(&view.job.spec.tag)
             || within(&view.status)
             || error_of(view).is_some_and(|error| within(&error.message))

@@ -1,6 +1,7 @@
 //! The job: what was asked for, where it stands, and how it ended.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -312,7 +313,7 @@ pub struct Spec {
     /// 1 to 30, higher first.
     #[serde(default = "default_priority", skip_serializing_if = "is_default_priority")]
     pub priority: i32,
-    /// The caller's own id for the job, or the one generated from the job id.
+    /// The caller's own id for the job, if it gave one: see [`Job::ref_id`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ref_id: String,
     /// The caller's id for the request, if it gave one.
@@ -546,12 +547,36 @@ pub struct Job {
     pub create_time: Time,
     /// Where its ready row stands or stood last.
     pub ready: ReadyKey,
-    /// What was asked for; in a box, for jobs are moved often and this is most of what they are.
-    pub spec: Box<Spec>,
+    /// What was asked for; shared, for jobs that are stored together most often ask for the same but for their requests.
+    pub spec: Arc<Spec>,
     /// The request.
     pub request: Payload,
     /// Tells two contents apart.
     pub digest: [u8; 16],
+}
+
+impl Job {
+    /// What is asked for, to be changed for this job alone.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        Arc::make_mut(&mut self.spec)
+    }
+
+    /// The caller's own id for the job, else the one that is made of its id and when it was enqueued.
+    pub fn ref_id(&self) -> String {
+        ref_id_of(&self.spec, self.id, self.create_time)
+    }
+}
+
+/// The ref id of a job: the caller's own, else `~`, the id, and when it was made, so that it names one job of one database
+/// and needs no row of its own to be found, nor a place in the job's own row.
+pub fn ref_id_of(spec: &Spec, id: JobId, create_time: Time) -> String {
+    if spec.ref_id.is_empty() { format!("~{id}-{:x}", create_time.0) } else { spec.ref_id.clone() }
+}
+
+/// The job and creation time that a ref id names which no caller gave.
+pub fn read_made_ref(ref_id: &str) -> Option<(JobId, Time)> {
+    let (id, made) = ref_id.strip_prefix('~')?.split_once('-')?;
+    Some((JobId(id.parse().ok()?), Time(i64::from_str_radix(made, 16).ok()?)))
 }
 
 /// How a run ended.

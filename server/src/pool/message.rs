@@ -48,7 +48,7 @@ pub(super) fn call_headers(leased: &LeasedJob) -> Headers {
     let LeasedJob { lease, create_time, spec, .. } = leased;
     let mut headers = vec![
         ("haulier-job-id", leased.id().to_string()),
-        ("haulier-ref-id", in_header(&spec.ref_id)),
+        ("haulier-ref-id", in_header(&leased.ref_id())),
         ("haulier-run", lease.run.to_string()),
         ("haulier-attempt", lease.turn.attempt.to_string()),
         ("haulier-fencing-token", lease.fence.epoch.0.to_string()),
@@ -85,7 +85,7 @@ fn trace_headers(spec: &Spec) -> Headers {
 pub(super) fn reply_headers(job: &Job, outcome: &Outcome) -> Headers {
     let mut headers = vec![
         ("haulier-job-id", job.id.to_string()),
-        ("haulier-ref-id", in_header(&job.spec.ref_id)),
+        ("haulier-ref-id", in_header(&job.ref_id())),
         ("haulier-run", outcome.run.to_string()),
         ("haulier-state", state(outcome.ending).to_owned()),
     ];
@@ -108,7 +108,7 @@ fn envelope(job: &Job, outcome: &Outcome) -> String {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
     put("id", json!(job.id.to_string()));
-    put("ref_id", json!(job.spec.ref_id));
+    put("ref_id", json!(job.ref_id()));
     put("run", json!(outcome.run.0));
     put("state", json!(state(outcome.ending)));
     if !job.spec.tag.is_empty() {
@@ -227,7 +227,7 @@ mod tests {
             run_time: Time(0),
             create_time: Time(255),
             ready,
-            spec,
+            spec: spec.into(),
             request: Payload::None,
             digest: [0; 16],
         }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn every_header_is_visible_ascii() {
         let mut job = job();
-        job.spec.traceparent = "00-\u{e9}".into();
+        job.spec_mut().traceparent = "00-\u{e9}".into();
         let headers = reply_headers(&job, &outcome(Ending::Executed, Payload::None));
         assert!(headers.contains(&("haulier-ref-id", "r%C3%A9f%20%251".to_owned())));
         assert!(headers.contains(&("haulier-state", "COMPLETED".to_owned())));

@@ -76,7 +76,7 @@ pub(crate) fn ran(answer: RunAnswer) -> pb::RunCommandResponse {
                 .map(|cancelled| pb::JobError { message: cancelled.text.clone(), ..Default::default() }));
     }
     let state = convert::state(view.state(now)).into();
-    pb::RunCommandResponse { ref_id: view.job.spec.ref_id, state, result, error }
+    pb::RunCommandResponse { ref_id: view.job.ref_id(), state, result, error }
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod value;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use open::{OpenOptions, Purpose, migrate, open};
@@ -50,7 +51,7 @@ use crate::model::{
     Ending, Epoch, Fence, Job, JobError, JobId, Lease, Level, LimitChange, LiveJobs, LockSecret, LogLine,
     Month, NamedLock, Order, Outcome, Payload, QueueSetting, QueueStanding, ReadyKey, Retention, Route,
     RouteId, Run, Server, ServerAbout, ServerId, Session, SessionId, Skip, Spec, State, Tally, Task, TaskId,
-    Time, TryEnd, View, Wait, Waits,
+    Time, TryEnd, View, Wait, Waits, ref_id_of,
 };
 
 /// Why a verb did not do its work.
@@ -299,7 +300,7 @@ pub struct LeasedJob {
     /// When the job was enqueued.
     pub create_time: Time,
     /// What was asked for.
-    pub spec: Box<Spec>,
+    pub spec: Arc<Spec>,
     /// The request.
     pub request: Payload,
     /// The last checkpoint of this run, with its sequence.
@@ -314,6 +315,11 @@ impl LeasedJob {
     /// The job's id.
     pub fn id(&self) -> JobId {
         self.lease.fence.job
+    }
+
+    /// The job's ref id.
+    pub fn ref_id(&self) -> String {
+        ref_id_of(&self.spec, self.id(), self.create_time)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rows as values and back: one place for the order of columns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::value::{Columns, Value, payload_values, to_json, values};
 use crate::model::{
     AttemptEnd, Cancelled, Ending, Epoch, Fence, Job, JobError, JobId, Lease, LeaseFlags, Month, Outcome,
     Payload, ReadyKey, Route, RouteId, RouteKind, Run, ServedCommand, ServerId, Session, SessionId,
-    SessionState, TAKEN, Time, Turn, Wait, Work, micros,
+    SessionState, Spec, TAKEN, Time, Turn, Wait, Work, micros,
 };
 
 /// A lease row: the lease and what it takes back to the ready table.
@@ -232,8 +233,41 @@ pub(crate) fn size_of(job: &Job) -> i64 {
         .unwrap_or(i64::MAX)
 }
 
+/// Writes what jobs ask for as JSON. Neighbours that share it are written once.
+#[derive(Default)]
+pub(crate) struct SpecWriter(Option<(Arc<Spec>, String)>);
+
+impl SpecWriter {
+    fn write(&mut self, spec: &Arc<Spec>) -> Result<String> {
+        let (_, text) = match self.0.take().filter(|(last, _)| Arc::ptr_eq(last, spec)) {
+            Some(last) => self.0.insert(last),
+            None => self.0.insert((Arc::clone(spec), to_json(&**spec)?)),
+        };
+        Ok(text.clone())
+    }
+}
+
+/// Reads what jobs ask for. Neighbours that ask for the same share it.
+#[derive(Default)]
+pub(crate) struct SpecReader(Option<(String, Arc<Spec>)>);
+
+impl SpecReader {
+    /// Reads a column.
+    pub(crate) fn read(&mut self, row: &mut Columns) -> Try<Arc<Spec>> {
+        let text = row.text()?;
+        let (_, spec) = match self.0.take().filter(|(last, _)| *last == text) {
+            Some(last) => self.0.insert(last),
+            None => {
+                let spec = row.parsed(&text)?;
+                self.0.insert((text, Arc::new(spec)))
+            }
+        };
+        Ok(Arc::clone(spec))
+    }
+}
+
 /// The values of a job row whose ready row stands there.
-pub(crate) fn job_values(job: &Job, ready: ReadyKey) -> Result<Vec<Value>> {
+pub(crate) fn job_values(job: &Job, ready: ReadyKey, specs: &mut SpecWriter) -> Result<Vec<Value>> {
     let [kind, content_type, body] = payload_values(&job.request);
     Ok(values![
         job.id,
@@ -247,7 +281,7 @@ pub(crate) fn job_values(job: &Job, ready: ReadyKey) -> Result<Vec<Value>> {
         kind,
         content_type,
         body,
-        to_json(&job.spec)?,
+        specs.write(&job.spec)?,
     ])
 }
 
@@ -264,7 +298,7 @@ pub(crate) fn read_job(row: &mut Columns, month: Month) -> Try<Job> {
     };
     let digest = row.bytes_16()?;
     let request = row.payload()?;
-    let spec = row.json()?;
+    let spec = Arc::new(row.json()?);
     Ok(Job { id, month, run, run_time, create_time, ready, spec, request, digest })
 }
 

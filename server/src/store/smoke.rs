@@ -144,7 +144,7 @@ impl Bench {
             run_time: now,
             create_time: now,
             ready,
-            spec: Box::new(spec),
+            spec: Arc::new(spec),
             request,
             digest: digest([id.0.to_be_bytes().as_slice()]),
         };
@@ -503,7 +503,7 @@ async fn a_thousand_jobs_go_through_in_batches(mut bench: Bench) {
         let mut new = first.clone();
         new.job.id = JobId(id);
         new.job.ready.job = JobId(id);
-        new.job.spec.request_id = format!("r{id}");
+        new.job.spec_mut().request_id = format!("r{id}");
         batch.push(new);
     }
     let answers = bench.store.enqueue(&batch).await.unwrap().0;
@@ -1232,7 +1232,7 @@ async fn a_due_time_is_decided_once_with_its_job(bench: Bench) {
     assert!(matches!(bench.store.change_task(&change).await.unwrap(), TaskChanged::Stored(_)));
     let put_back = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
     let mut again = bench.run_task(&put_back).await;
-    again.jobs[0].job.spec.ref_id = "another".into();
+    again.jobs[0].job.spec_mut().ref_id = "another".into();
     assert!(matches!(bench.store.change_task(&again).await, Err(StoreError::Decided)));
     let after = bench.store.task(TaskKey::Id(seen.id)).await.unwrap().unwrap();
     assert_eq!((after.revision, &after.standing), (put_back.revision, &put_back.standing));

@@ -212,15 +212,18 @@ impl Columns {
     /// Text that is JSON of `T`.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Try<T> {
         let text = self.text()?;
-        serde_json::from_str(&text).map_err(|error| self.wrong(&format!("is not understood: {error}")))
+        self.parsed(&text)
+    }
+
+    /// Text of the column read last that is JSON of `T`.
+    pub(crate) fn parsed<T: serde::de::DeserializeOwned>(&self, text: &str) -> Try<T> {
+        serde_json::from_str(text).map_err(|error| self.wrong(&format!("is not understood: {error}")))
     }
 
     /// Text that is JSON of `T`, or NULL.
     pub(crate) fn maybe_json<T: serde::de::DeserializeOwned>(&mut self) -> Try<Option<T>> {
         let Some(text) = self.maybe_text()? else { return Ok(None) };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| self.wrong(&format!("is not understood: {error}")))
+        self.parsed(&text).map(Some)
     }
 
     /// A stored number that stands for something.

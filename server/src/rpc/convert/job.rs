@@ -217,7 +217,7 @@ pub(crate) fn job_summary(view: &View, now: Time) -> pb::JobSummary {
     pb::JobSummary {
         id: view.job.id.shown(),
         transient: view.job.id.is_transient(),
-        ref_id: spec.ref_id.clone(),
+        ref_id: view.job.ref_id(),
         run: view.job.run.0,
         state: state(view.state(now)).into(),
         work: Some(work(&spec.work)),
@@ -270,7 +270,7 @@ fn ready_time(view: &View) -> Time {
 pub(crate) fn job_result(view: &View, more: &Read, now: Time) -> pb::JobResult {
     let Read { checkpoint, waiting_for } = more;
     let request = payload_message(&view.job.request);
-    let options = Some(options_message(&view.job.spec));
+    let options = Some(pb::JobOptions { ref_id: view.job.ref_id(), ..options_message(&view.job.spec) });
     let checkpoint = checkpoint.as_ref().and_then(payload_message);
     let record = match view.outcome() {
         None => pb::job_result::Record::Queued(pb::QueuedJob {
@@ -312,7 +312,7 @@ pub(crate) fn parent_result(view: &View, now: Time) -> pb::ParentResult {
     let inline = |payload: &Payload| if by_reference { None } else { payload_message(payload) };
     pb::ParentResult {
         job_id: view.job.id.0,
-        ref_id: view.job.spec.ref_id.clone(),
+        ref_id: view.job.ref_id(),
         state: state(view.state(now)).into(),
         request: inline(&view.job.request),
         result: result.and_then(inline),

@@ -23,7 +23,8 @@ impl Bench {
             let mut new = first.clone();
             new.job.id = JobId(id);
             new.job.ready.job = JobId(id);
-            (new.job.spec.batch_id, new.job.spec.ref_id) = ((*batch_id).into(), (*ref_id).into());
+            let spec = new.job.spec_mut();
+            (spec.batch_id, spec.ref_id) = ((*batch_id).into(), (*ref_id).into());
             new
         };
         (block.next..block.end).zip(members).map(member).collect()

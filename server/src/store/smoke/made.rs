@@ -46,9 +46,9 @@ fn completed(leased: &LeasedJob, result: Payload) -> Finish {
     Finish { result, ..Finish::of(leased.lease.fence, Ended::Completed) }
 }
 
-async fn ready_rows_made_of_stored_jobs_are_those_of_jobs_alone(bench: Bench) {
+async fn ready_rows_made_of_stored_jobs_are_those_of_jobs_alone(mut bench: Bench) {
     // Requests of any length, and here and there one that is not like its neighbours.
-    let batch = bench
+    let mut batch = bench
         .in_a_row(120, |number, new| {
             new.job.request = match number % 4 {
                 0 => Payload::None,
@@ -57,13 +57,18 @@ async fn ready_rows_made_of_stored_jobs_are_those_of_jobs_alone(bench: Bench) {
                 }
             };
             match number {
-                60 => new.job.spec.timeout = Duration::from_secs(7),
-                80 => drop(new.job.spec.args.insert("key".into(), "value".into())),
-                100 => new.job.spec.expire_time = Some(new.job.create_time.plus(Duration::from_secs(3_600))),
+                60 => new.job.spec_mut().timeout = Duration::from_secs(7),
+                80 => drop(new.job.spec_mut().args.insert("key".into(), "value".into())),
+                100 => {
+                    new.job.spec_mut().expire_time =
+                        Some(new.job.create_time.plus(Duration::from_secs(3_600)))
+                }
                 _ => {}
             }
         })
         .await;
+    let shared = Arc::clone(&batch[0].job.spec);
+    batch[..60].iter_mut().for_each(|new| new.job.spec = Arc::clone(&shared));
     bench.store.enqueue(&batch).await.unwrap();
     for new in &batch {
         let expire_time = new.job.spec.expire_time.unwrap_or(Time::NEVER);
@@ -71,6 +76,10 @@ async fn ready_rows_made_of_stored_jobs_are_those_of_jobs_alone(bench: Bench) {
         assert_eq!(bench.ready_row(new).await, alone.values());
     }
     assert_eq!(bench.store.counts().await.unwrap()["ready"], 120);
+    let leased: HashMap<JobId, Arc<Spec>> =
+        bench.claim(120).await.into_iter().map(|leased| (leased.id(), leased.spec)).collect();
+    let asked: HashMap<JobId, Arc<Spec>> = batch.into_iter().map(|new| (new.job.id, new.job.spec)).collect();
+    assert_eq!(leased, asked);
 }
 
 async fn outcomes_made_of_leases_are_those_of_leases_alone(mut bench: Bench) {

@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{LeaseRow, read_turn, session_state};
+use crate::store::rows::{LeaseRow, SpecReader, read_turn, session_state};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
@@ -498,6 +498,7 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
     let mut checkpoints = read_checkpoints(unit, leases).await?;
     let mut errors = errors_before(unit, leases).await?;
     let mut found = HashMap::with_capacity(leases.len());
+    let mut specs = SpecReader::default();
     for lease in leases {
         let job = lease.fence.job;
         let Some(mut row) = rows.remove(&job) else { continue };
@@ -505,7 +506,7 @@ async fn leased_jobs(unit: &mut Unit<'_>, leases: &[Lease]) -> Try<HashMap<JobId
             lease: lease.clone(),
             create_time: Time(row.int()?),
             request: row.payload()?,
-            spec: row.json()?,
+            spec: specs.read(&mut row)?,
             checkpoint: checkpoints.remove(&(job, lease.run)),
             last_error: errors.remove(&job),
             parents: Vec::new(),

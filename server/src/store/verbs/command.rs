@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{Job, JobId, Phase, ReadyKey, Route, RouteId, Time, View, Wait, Work};
+use crate::model::{Job, JobId, Phase, ReadyKey, Route, RouteId, Spec, Time, View, Wait, Work};
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
 use crate::store::rows::ReadyRow;
@@ -90,7 +90,7 @@ impl SqlStore {
         let mut moved = move_rows(unit, &rows, targets).await?;
         for row in &rows {
             let Some(job) = jobs.get(&row.key.job) else { continue };
-            let mut spec = job.spec.clone();
+            let mut spec = Spec::clone(&job.spec);
             spec.worker.name = worker.to_owned();
             unit.execute(Sql::MoveSpecs, Place::Month(job.month), values![to_json(&spec)?, job.id]).await?;
             if !worker.is_empty() {

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::store::connection::Class;
 use crate::store::fault::{Fault, Try};
-use crate::store::rows::{LeaseRow, ReadyRow, job_values, size_of, wait_of};
+use crate::store::rows::{LeaseRow, ReadyRow, SpecWriter, job_values, size_of, wait_of};
 use crate::store::sql_store::SqlStore;
 use crate::store::statement::{Place, Sql};
 use crate::store::unit::{Unit, read, transact};
@@ -375,7 +375,8 @@ pub(super) async fn move_loops(unit: &mut Unit<'_>, tickets: &[ClaimTicket]) -> 
 async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<JobId, ReadyRow>) -> Try<()> {
     for (month, jobs) in by_month(jobs.iter().map(|new| (new.job.month, &new.job))) {
         let place = |job: &Job| ready.get(&job.id).map_or(job.ready, |row| row.key);
-        let rows = jobs.iter().map(|job| job_values(job, place(job)));
+        let mut specs = SpecWriter::default();
+        let rows = jobs.iter().map(|job| job_values(job, place(job), &mut specs));
         match unit.store(Sql::InsertJobs, Place::Month(month), rows).await {
             Err(Fault::Duplicate(_)) => return Err(Fault::Store(StoreError::IdTaken)),
             stored => stored?,
@@ -388,21 +389,23 @@ async fn insert_jobs(unit: &mut Unit<'_>, jobs: &[&NewJob], ready: &BTreeMap<Job
 }
 
 pub(super) fn labels_of(job: &Job) -> impl Iterator<Item = Vec<Value>> + use<> {
-    let spec = &job.spec;
-    let parent = spec.parent_id.map(|parent| parent.to_string()).unwrap_or_default();
-    let labels = [
-        (LabelKind::Tag, spec.tag.clone()),
-        (LabelKind::User, spec.user_id.clone()),
-        (LabelKind::CreatedBy, spec.created_by.clone()),
-        (LabelKind::Parent, parent),
-        (LabelKind::Worker, spec.worker.name.clone()),
-        (LabelKind::Task, spec.task.as_ref().map(|run| run.name.clone()).unwrap_or_default()),
-    ];
-    let id = job.id;
-    let family = spec.depends_on.iter().map(|on| (LabelKind::DependsOn, on.parent.to_string()));
-    let labels = labels.into_iter().chain(family.collect::<Vec<_>>());
-    let set = labels.filter(|(_, value)| !value.is_empty());
-    set.map(move |(kind, value)| values![kind.code(), key(&value), id])
+    let (spec, id) = (&job.spec, job.id);
+    let mut labels: Vec<(LabelKind, String)> = Vec::new();
+    let mut put = |kind, value: &str| {
+        if !value.is_empty() {
+            labels.push((kind, value.to_owned()));
+        }
+    };
+    put(LabelKind::Tag, &spec.tag);
+    put(LabelKind::User, &spec.user_id);
+    put(LabelKind::CreatedBy, &spec.created_by);
+    put(LabelKind::Parent, &spec.parent_id.map(|parent| parent.to_string()).unwrap_or_default());
+    put(LabelKind::Worker, &spec.worker.name);
+    put(LabelKind::Task, spec.task.as_ref().map_or("", |run| &run.name));
+    for on in &spec.depends_on {
+        put(LabelKind::DependsOn, &on.parent.to_string());
+    }
+    labels.into_iter().map(move |(kind, value)| values![kind.code(), key(&value), id])
 }
 
 /// Puts jobs where claims find them. Where many in a row are alike the database makes their ready rows out of the job rows.
