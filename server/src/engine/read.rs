@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::unit::unit;
 use super::{Core, Engine, Error, JobKey, LogsCall, Page, Result};
 use crate::model::{
-    Attempt, Epoch, JobId, LogLine, Phase, Run, View, read_made_ref, read_token, write_token,
+    Attempt, Epoch, JobId, LogLine, Phase, Run, View, read_generated_ref, read_token, write_token,
 };
 use crate::store::{LogPosition, RefKey};
 
@@ -108,7 +108,7 @@ impl Core {
             return Ok(run);
         }
         let not_found = || Error::JobNotFound(format!("ref id {ref_id:?}"));
-        if let Some((id, made)) = read_made_ref(ref_id) {
+        if let Some((id, made)) = read_generated_ref(ref_id) {
             let view = self.view(id).await.map_err(|error| match error {
                 Error::JobNotFound(_) => not_found(),
                 other => other,

@@ -261,7 +261,7 @@ impl ReportLink {
         link.touch();
         // A worker process may beat on another stream for a while; what it has to hear goes where it beats.
         link.attach(self.down.clone());
-        link.has_beaten(heartbeat.beat);
+        link.note_beat(heartbeat.beat);
         let (before, ended) = (self.before_beat.clone(), self.ended.clone());
         self.work.spawn(async move {
             let Some(answer) = engine.renew(&link, heartbeat.beat, &ended).await else { return };

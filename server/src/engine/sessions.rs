@@ -145,7 +145,7 @@ impl SessionLink {
     }
 
     /// A heartbeat came.
-    pub(crate) fn has_beaten(&self, beat: i64) {
+    pub(crate) fn note_beat(&self, beat: i64) {
         self.beat.fetch_max(beat, Ordering::Relaxed);
     }
 

@@ -561,20 +561,20 @@ impl Job {
         Arc::make_mut(&mut self.spec)
     }
 
-    /// The caller's own id for the job, else the one that is made of its id and when it was enqueued.
+    /// The caller's own id for the job, else the one generated from its id and when it was enqueued.
     pub fn ref_id(&self) -> String {
         ref_id_of(&self.spec, self.id, self.create_time)
     }
 }
 
-/// The ref id of a job: the caller's own, else `~`, the id, and when it was made, so that it names one job of one database
-/// and needs no row of its own to be found, nor a place in the job's own row.
+/// The ref id of a job: the caller's own, else one that is generated: `~`, the id, and when the job was made. So it names one
+/// job of one database, and needs neither a row of its own to be found nor a place in the job's row.
 pub fn ref_id_of(spec: &Spec, id: JobId, create_time: Time) -> String {
     if spec.ref_id.is_empty() { format!("~{id}-{:x}", create_time.0) } else { spec.ref_id.clone() }
 }
 
-/// The job and creation time that a ref id names which no caller gave.
-pub fn read_made_ref(ref_id: &str) -> Option<(JobId, Time)> {
+/// The job and creation time that a generated ref id names.
+pub fn read_generated_ref(ref_id: &str) -> Option<(JobId, Time)> {
     let (id, made) = ref_id.strip_prefix('~')?.split_once('-')?;
     Some((JobId(id.parse().ok()?), Time(i64::from_str_radix(made, 16).ok()?)))
 }

@@ -36,7 +36,7 @@ pub use id::{Epoch, JobId, Month, RouteId, Run, ServerId, SessionId, Time, check
 pub use job::{
     Callback, Condition, Dependency, Ending, Hidden, Job, NamedWorker, Outcome, Payload, Phase, Priority,
     ReadyKey, RefPolicy, Reply, ReplyBody, ReplyMode, Route, RouteKind, Spec, State, Turn, View, Wait, Work,
-    read_made_ref, ref_id_of,
+    read_generated_ref, ref_id_of,
 };
 pub use lease::{Fence, Lease, LeaseFlags, LeaseToken};
 pub use lock::{HoldTime, LockSecret, NamedLock};

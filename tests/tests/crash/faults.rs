@@ -30,7 +30,7 @@ pub(crate) async fn break_everything(rig: &mut Rig, rounds: usize) -> Vec<String
         rig.must_live();
     }
     // In the middle of what it does, most likely in a transaction: the others must not wait for its locks for ever. Its
-    // workers, who know no other server, have two lease times from their last heartbeat, which is a third of one old.
+    // workers, who know no other server, have two lease times from their last heartbeat, which may be a third of one old.
     rig.freeze_server(0, LEASE + Duration::from_secs(2)).await;
     tokio::time::sleep(BETWEEN).await;
     rig.freeze_worker(0, LEASE + Duration::from_secs(5)).await;
